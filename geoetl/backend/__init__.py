@@ -1,0 +1,1 @@
+"""Celery on PostgreSQL: capture, outbox, relay, fenced tasks, results. Stands alone: imports nothing else of geoetl."""

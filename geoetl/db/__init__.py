@@ -1,0 +1,1 @@
+"""Connections, migrations, roles and the catalogue. Nothing else opens a database connection."""

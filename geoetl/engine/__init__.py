@@ -1,0 +1,1 @@
+"""Jobs and stages on top of the backend."""

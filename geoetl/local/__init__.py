@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL, Azurite, emulator and workers as subprocesses."""

@@ -1,0 +1,1 @@
+"""Who may see a product, and when: ledger, publication token, read-back."""

@@ -1,0 +1,109 @@
+"""What geoetl needs of a blob store. ``azure.py`` implements it."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from geoetl.errors import NotFound, TransientError
+from geoetl.models.refs import BlobRef, Tier
+
+
+class BlobNotFound(NotFound):
+    """The blob, or its container, does not exist."""
+
+    default_code = "blob-missing"
+
+
+class BlobChanged(NotFound):
+    """The blob exists, but is not the version that was asked for by ETag."""
+
+    default_code = "source-changed"
+
+
+class BlobExists(NotFound):
+    """Something is already written where only a new blob may go."""
+
+    default_code = "blob-exists"
+
+
+class StorageUnavailable(TransientError):
+    """The store did not answer, throttled, or refused for a reason that passes."""
+
+    default_code = "storage-unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class BlobProperties:
+    """What the store says about a blob."""
+
+    ref: BlobRef
+    size_bytes: int
+    etag: str
+    """Without quotes."""
+    content_type: str
+    last_modified: dt.datetime
+    metadata: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GdalAccess:
+    """How GDAL reaches a blob: made at the moment of use, never stored."""
+
+    path: str
+    """A ``/vsi…`` path, or a local path."""
+    options: dict[str, str]
+    """For ``rasterio.Env``, inside the task only; holds secrets."""
+
+
+class BlobStore(Protocol):
+    """Blobs by reference. Every method raises ``StorageUnavailable`` when the store is away."""
+
+    def properties(self, ref: BlobRef) -> BlobProperties:
+        """Size, ETag and so on; ``BlobNotFound`` where there is none."""
+        ...
+
+    def read_range(self, ref: BlobRef, *, offset: int, length: int, etag: str | None = None) -> bytes:
+        """Bytes ``[offset, offset + length)``, fewer at the end; ``BlobChanged`` where the ETag differs."""
+        ...
+
+    def download(self, ref: BlobRef, path: Path, *, etag: str | None = None) -> BlobProperties:
+        """Write the whole blob to ``path``; ``BlobChanged`` where the ETag differs."""
+        ...
+
+    def upload(
+        self,
+        ref: BlobRef,
+        source: Path | bytes,
+        *,
+        content_type: str,
+        overwrite: bool = False,
+        metadata: dict[str, str] | None = None,
+    ) -> BlobProperties:
+        """Write a blob; without ``overwrite`` only where there is none (If-None-Match), else ``BlobExists``."""
+        ...
+
+    def delete(self, ref: BlobRef) -> bool:
+        """Remove a blob; whether there was one."""
+        ...
+
+    def list(self, tier: Tier, container: str, prefix: str = "") -> Iterator[BlobProperties]:
+        """Blobs under a prefix, by path."""
+        ...
+
+    def href(self, ref: BlobRef) -> str:
+        """The https address (http of the embedded stack) that a STAC item stores: no token in it."""
+        ...
+
+    def signed_href(self, ref: BlobRef, *, life_s: int) -> str:
+        """The same with a read-only SAS of that life."""
+        ...
+
+    def gdal_access(self, ref: BlobRef, *, life_s: int) -> GdalAccess:
+        """How GDAL may read this blob for the next ``life_s`` seconds."""
+        ...
+
+    def ensure_container(self, tier: Tier, container: str) -> None:
+        """Create the container where it is missing."""
+        ...

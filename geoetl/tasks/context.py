@@ -1,0 +1,82 @@
+"""What a core may do besides computing: everything with an effect goes through here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from geoetl.models.refs import RunId
+from geoetl.storage.base import BlobStore
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationToken:
+    """Orders publications: a later run, or a later attempt of the same run, is greater (design section 3.11)."""
+
+    run_sequence: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One artefact to be made visible."""
+
+    item: dict[str, object]
+    """The STAC item, with absolute hrefs."""
+    artefact_uri: str
+    """``silver://`` reference of the product."""
+    etag: str
+    size_bytes: int
+    sha256: str
+
+
+class Publisher(Protocol):
+    """Makes products visible in one fenced transaction."""
+
+    def publish(
+        self,
+        collection: str,
+        publications: Sequence[Publication],
+        *,
+        run_id: RunId,
+        job_id: str,
+        token: PublicationToken,
+    ) -> list[str]:
+        """Publish all or none, read every item back by search; the ids found, in the given order."""
+        ...
+
+
+class TaskContext(Protocol):
+    """Handed to every core by the shell."""
+
+    @property
+    def store(self) -> BlobStore: ...
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def scratch(self) -> Path:
+        """An empty folder of this attempt; removed after it."""
+        ...
+
+    @property
+    def run_id(self) -> RunId: ...
+    @property
+    def token(self) -> PublicationToken: ...
+    @property
+    def threads(self) -> int:
+        """How many threads this task may use (CPUs of the worker / concurrency)."""
+        ...
+
+    @property
+    def access_life_s(self) -> int:
+        """How long storage access given out now must last: beyond the task's hard limit."""
+        ...
+
+    @property
+    def log(self) -> FilteringBoundLogger: ...
+
+    def checkpoint(self) -> None:
+        """Call between blocks of work. Raises ``LeaseLost`` when this attempt must stop. Cheap."""
+        ...

@@ -1,0 +1,1 @@
+"""The Celery app and what runs in a worker."""
