@@ -1,0 +1,235 @@
+"""Publishes what the outbox holds. One relay leads at a time, the others stand by.
+
+Delete, publish, commit: a crash in between publishes again, which is harmless because every consumer is fenced.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from celery.utils.log import get_logger
+from kombu import Producer
+from kombu.exceptions import KombuError
+from psycopg.types.json import Jsonb
+
+from geoetl.backend.app import OutboxCelery
+from geoetl.backend.ledger import Connection
+from geoetl.backend.messages import Captured, Message, publish
+from geoetl.backend.queries import load_queries
+
+log = get_logger(__name__)
+SQL = load_queries("geoetl.backend.sql", "outbox.sql")
+CHANNEL = "geoetl_outbox"
+
+
+class MessageSource(Protocol):
+    """Builds the messages of outbox rows that only point at something."""
+
+    def messages(self, conn: Connection, refs: Sequence[UUID]) -> Mapping[UUID, Message]:
+        """Messages by ref; a ref that needs none any more is left out."""
+        ...
+
+    def published(self, conn: Connection, refs: Sequence[UUID]) -> None:
+        """Runs in the publishing transaction, after the publish."""
+        ...
+
+    def unpublishable(self, conn: Connection, ref: UUID, problem: str) -> None:
+        """The message of ``ref`` can never be sent: end what waits for it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something the leading relay does regularly."""
+
+    name: str
+    every_s: float
+    run: Callable[[Connection], int]
+    """Returns how many rows it changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    source: str
+    ref: UUID | None
+    envelope: dict[str, Any] | None
+    body: bytes | None
+
+
+def enqueue(conn: Connection, captured: Captured, *, not_before: Any = None) -> None:
+    """Commit captured messages with the caller's transaction; a relay publishes them soon after."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            SQL["add_message"],
+            [
+                {
+                    "envelope": Jsonb(message.envelope()),
+                    "body": message.body,
+                    "not_before": not_before or message.headers.get("eta"),
+                }
+                for message in captured.messages
+            ],
+        )
+    notify(conn)
+
+
+def notify(conn: Connection) -> None:
+    """Wake the relay when the caller's transaction commits."""
+    conn.execute(SQL["notify"])
+
+
+class Relay:
+    """Moves due outbox rows to the broker, and does the chores that come with leading."""
+
+    #: Seconds between looks at the outbox when no notification arrives (a pooler may swallow LISTEN).
+    idle_s = 1.0
+    #: Seconds between attempts of a stand-by to become leader: the longest gap after a leader's death.
+    standby_s = 2.0
+
+    def __init__(
+        self, app: OutboxCelery, *, sources: Mapping[str, MessageSource], chores: Iterable[Chore] = (), limit: int = 200
+    ) -> None:
+        self.app = app
+        self.sources = sources
+        self.chores = tuple(chores)
+        self.limit = limit
+        self.is_leading = threading.Event()
+
+    # ------------------------------------------------------------------ one batch
+    def drain(self) -> int:
+        """Publish everything that is due, as far as no other relay is at it; how many messages were sent.
+
+        Raises:
+            OSError, kombu and psycopg errors: The broker or the database is away; nothing is lost.
+        """
+        sent = 0
+        with self.app.producer_pool.acquire(block=True) as producer:
+            while batch := self._publish_batch(self.app.connections(), producer):
+                sent += batch
+        return sent
+
+    def _publish_batch(self, conn: Connection, producer: Producer) -> int:
+        with conn.transaction():
+            taken = conn.execute(SQL["take_due"], {"limit": self.limit}).fetchall()
+            rows = sorted((_Row(*row) for row in taken), key=lambda row: row.id)
+            if not rows:
+                return 0
+            messages = self._messages(conn, rows)
+            parked = self._send(conn, producer, rows, messages)
+            for name, source in self.sources.items():
+                refs = [row.ref for row in rows if row.source == name and row.ref and row.id not in parked]
+                if refs:
+                    source.published(conn, refs)
+        return len(rows)
+
+    def _messages(self, conn: Connection, rows: Sequence[_Row]) -> dict[int, Message]:
+        found: dict[int, Message] = {
+            row.id: Message.restore(row.envelope or {}, bytes(row.body or b"")) for row in rows if row.source == "message"
+        }
+        for name, source in self.sources.items():
+            wanted = [row for row in rows if row.source == name]
+            if wanted:
+                by_ref = source.messages(conn, [row.ref for row in wanted if row.ref])
+                found |= {row.id: by_ref[row.ref] for row in wanted if row.ref in by_ref}
+        return found
+
+    def _send(
+        self, conn: Connection, producer: Producer, rows: Sequence[_Row], messages: Mapping[int, Message]
+    ) -> set[int]:
+        """Publish in one batch; after an error one by one, so that only the rows that are at fault are parked."""
+        away = self._broker_away()
+        try:
+            with producer.batch():
+                for row in rows:
+                    if row.id in messages:
+                        publish(self.app, producer, messages[row.id])
+        except away:
+            raise
+        except (KombuError, ValueError, TypeError, KeyError) as exc:
+            log.warning("batch refused, publishing one by one: %r", exc)
+        else:
+            return set()
+        parked: set[int] = set()
+        for row in rows:
+            if row.id not in messages:
+                continue
+            try:
+                publish(self.app, producer, messages[row.id])
+            except away:
+                raise
+            except (KombuError, ValueError, TypeError, KeyError) as exc:
+                self._park(conn, row, repr(exc))
+                parked.add(row.id)
+        return parked
+
+    def _park(self, conn: Connection, row: _Row, problem: str) -> None:
+        log.error("message cannot be published, parked outbox=%s ref=%s: %s", row.id, row.ref, problem)
+        conn.execute(
+            SQL["park"],
+            {
+                "source": row.source,
+                "ref": row.ref,
+                "envelope": Jsonb(row.envelope) if row.envelope else None,
+                "body": row.body,
+                "problem": problem,
+            },
+        )
+        if row.ref and row.source in self.sources:
+            self.sources[row.source].unpublishable(conn, row.ref, problem)
+
+    def _broker_away(self) -> tuple[type[BaseException], ...]:
+        connection = self.app.connection_for_write()
+        return (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors, OSError)
+
+    # ------------------------------------------------------------------ the loop
+    def run(self, stop: threading.Event) -> None:
+        """Lead or stand by until ``stop`` is set. Survives restarts of the database and of the broker."""
+        away = (*self.app.database_errors, *self._broker_away())
+        while not stop.is_set():
+            try:
+                conn = self.app.connections()
+                row = conn.execute(SQL["try_lead"]).fetchone()
+                if row is None or not row[0]:
+                    stop.wait(self.standby_s)
+                    continue
+                try:
+                    self._lead(conn, stop)
+                finally:
+                    self.is_leading.clear()
+                    # Closing the session gives the lock to a stand-by at once.
+                    conn.close()
+            except away as exc:
+                log.warning("relay interrupted, trying again: %r", exc)
+                stop.wait(self.idle_s)
+
+    def _lead(self, conn: Connection, stop: threading.Event) -> None:
+        log.info("relay leads")
+        self.is_leading.set()
+        conn.execute(f"LISTEN {CHANNEL}")
+        due_at = {chore.name: 0.0 for chore in self.chores}
+        with self.app.producer_pool.acquire(block=True) as producer:
+            while not stop.is_set():
+                self._do_chores(conn, due_at)
+                while not stop.is_set() and self._publish_batch(conn, producer):
+                    pass
+                list(conn.notifies(timeout=self._patience(conn, due_at), stop_after=1))
+
+    def _patience(self, conn: Connection, due_at: Mapping[str, float]) -> float:
+        row = conn.execute(SQL["next_due"]).fetchone()
+        waits = [self.idle_s, *(at - time.monotonic() for at in due_at.values())]
+        if row is not None and row[0] is not None:
+            waits.append(row[0])
+        return max(0.001, min(waits))
+
+    def _do_chores(self, conn: Connection, due_at: dict[str, float]) -> None:
+        for chore in self.chores:
+            if time.monotonic() < due_at[chore.name]:
+                continue
+            due_at[chore.name] = time.monotonic() + chore.every_s
+            changed = chore.run(conn)
+            if changed:
+                log.info("chore done name=%s rows=%s", chore.name, changed)

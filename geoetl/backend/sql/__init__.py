@@ -1,0 +1,1 @@
+"""Statements of the backend, and its schema."""

@@ -1,0 +1,31 @@
+-- add_message --
+INSERT INTO geoetl.outbox (envelope, body, not_before)
+VALUES (%(envelope)s, %(body)s, coalesce(%(not_before)s::timestamptz, now()))
+
+-- notify --
+SELECT pg_notify('geoetl_outbox', '')
+
+-- take_due --
+-- Rows that are due, oldest first; rows another relay holds are left to it.
+DELETE FROM geoetl.outbox
+WHERE id IN (
+    SELECT id FROM geoetl.outbox
+    WHERE parked_at IS NULL AND not_before <= now()
+    ORDER BY not_before, id
+    LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id, source, ref, envelope, body
+
+-- next_due --
+-- Seconds until the next row is due; none where the outbox is empty.
+SELECT extract(epoch FROM min(not_before) - now())::float8 FROM geoetl.outbox WHERE parked_at IS NULL
+
+-- park --
+-- Put back a row that could not be published, out of the way.
+INSERT INTO geoetl.outbox (source, ref, envelope, body, parked_at, problem)
+VALUES (%(source)s, %(ref)s, %(envelope)s, %(body)s, now(), %(problem)s)
+
+-- try_lead --
+-- One relay leads at a time; the lock ends with the session, so a dead leader is replaced at once.
+SELECT pg_try_advisory_lock(hashtextextended('geoetl.relay', 0))

@@ -1,0 +1,42 @@
+"""``noop``: a fan-out whose width is known only from the first stage's result. Proves an installation."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from geoetl.chains.definition import JobDefinition, JobSpec, Progress, Stage, TaskCall
+from geoetl.models.noop import CountInput, CountOutput, WorkInput, WorkOutput
+from geoetl.models.tasks import TaskName
+
+
+class Noop(JobSpec):
+    """``tasks`` tasks that each stay busy for ``seconds``."""
+
+    job_type: ClassVar[str] = "noop"
+
+    tasks: int = Field(default=3, ge=0, le=100_000)
+    seconds: float = Field(default=0.0, ge=0, le=3600)
+    name: str = ""
+    """Makes two equal jobs different ones."""
+
+
+def count(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
+    return [TaskCall(TaskName.NOOP_COUNT, CountInput(tasks=spec.tasks), label=f"count to {spec.tasks}")]
+
+
+def work(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
+    (counted,) = progress.results("count", CountOutput)
+    return [
+        TaskCall(TaskName.NOOP_WORK, WorkInput(index=index, seconds=spec.seconds), label=f"number {index}")
+        for index in range(counted.tasks)
+    ]
+
+
+def summarise(spec: Noop, progress: Progress) -> dict[str, Any]:
+    return {"sum_of_squares": sum(worked.square for worked in progress.results("work", WorkOutput))}
+
+
+definition = JobDefinition(
+    spec=Noop, version=1, stages=(Stage("count", count), Stage("work", work)), summarise=summarise
+)

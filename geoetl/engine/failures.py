@@ -1,0 +1,83 @@
+"""What an error means for a task: its record, and whether and when another attempt is made. The one place for both."""
+
+import random
+from traceback import format_exception
+from typing import Any
+
+from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
+from pydantic import BaseModel, ConfigDict
+
+from geoetl.errors import GeoEtlError, PreflightFailed
+from geoetl.telemetry import redact
+
+#: Seconds; full jitter draws from zero to this, doubled with every attempt
+#: (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
+BASE_DELAY_S = 2.0
+MAX_DELAY_S = 300.0
+_TRACEBACK_CHARS = 8000
+
+
+class ErrorRecord(BaseModel):
+    """An error as it is stored with a task, a run and an event."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str
+    hint: str = ""
+    blame: str
+    type: str
+    findings: list[dict[str, Any]] = []
+    traceback: str = ""
+    """Only of errors that nobody raised on purpose."""
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Whether another attempt may succeed. What nobody raised on purpose is tried again within the task's budget."""
+    if isinstance(error, GeoEtlError):
+        return error.retryable
+    # A task that ran out of its time would only do so again.
+    return not isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded)
+
+
+def backoff_s(attempt: int) -> float:
+    """Seconds before the attempt after ``attempt`` (1, 2, …): exponential, full jitter."""
+    return random.uniform(0.0, min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** (attempt - 1)))  # noqa: S311 - not a secret
+
+
+def record(error: BaseException, *, traceback: str | None = None) -> dict[str, Any]:
+    """The JSON that is stored for an error; secrets redacted."""
+    if isinstance(error, GeoEtlError):
+        findings = [f.model_dump() for f in error.findings] if isinstance(error, PreflightFailed) else []
+        made = ErrorRecord(
+            code=error.code,
+            message=redact(error.message),
+            hint=redact(error.hint),
+            blame=error.blame,
+            type=type(error).__name__,
+            findings=findings,
+        )
+    else:
+        code, hint = _classify(error)
+        shown = traceback or "".join(format_exception(error))
+        made = ErrorRecord(
+            code=code,
+            message=redact(f"{type(error).__name__}: {error}"),
+            hint=hint,
+            blame="us",
+            type=type(error).__name__,
+            traceback=redact(shown)[-_TRACEBACK_CHARS:],
+        )
+    return made.model_dump(exclude_defaults=True)
+
+
+def _classify(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, WorkerLostError):
+        return "worker-lost", "The process that ran the task died (killed, out of memory or crashed); see the worker's log."
+    if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
+        return "time-limit", "The task took longer than its limit and was ended."
+    if isinstance(error, MemoryError):
+        return "out-of-memory", "The task needed more memory than its process may use."
+    return "unexpected-error", "This is a defect of geoetl, or an error it does not know; the traceback is stored with the task."
+
+

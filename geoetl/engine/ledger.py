@@ -1,0 +1,138 @@
+"""The ledger of stage tasks: claim, finish, retry, fail and lost, each one transaction on the app database."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from celery.utils.log import get_task_logger
+from psycopg.types.json import Jsonb
+
+from geoetl.backend.ledger import Claim, Connection, FinishEffect
+from geoetl.backend.queries import load_queries
+from geoetl.engine import failures
+from geoetl.engine.rows import TaskFacts
+from geoetl.models.refs import JobId, RunId
+
+log = get_task_logger(__name__)
+SQL = load_queries("geoetl.engine.sql", "tasks.sql")
+JOBS = load_queries("geoetl.engine.sql", "jobs.sql")
+
+#: The word in a message's ``ledger`` header, and the outbox's ``source``.
+LEDGER = "stage"
+
+
+class StageLedger:
+    """State of the tasks of stages (docs/explanation/engine.md has the protocol)."""
+
+    def __init__(self, connections: Callable[[], Connection], *, lease_s: float) -> None:
+        self._connections = connections
+        self.lease_s = lease_s
+
+    def claim(self, task_id: str, owner: str) -> Claim | None:
+        """Start the next attempt of a task that is due."""
+        conn = self._connections()
+        row = conn.execute(SQL["claim"], {"id": task_id, "worker": owner, "lease_s": self.lease_s}).fetchone()
+        if row is None:
+            return None
+        attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, given, job, seq, state = row
+        if state == "queued":
+            conn.execute(SQL["mark_running"], {"run_id": run_id})
+        facts = TaskFacts(
+            max_attempts=max_attempts,
+            run_id=RunId(str(run_id)),
+            stage_no=stage_no,
+            stage_name=stage_name,
+            idx=idx,
+            name=name,
+            label=label,
+            time_limit_s=time_limit_s,
+            input=given,
+            job_id=JobId(job),
+            run_sequence=seq,
+        )
+        return Claim(task_id, attempt, facts)
+
+    def finish(self, claim: Claim, result: Any, effects: list[FinishEffect]) -> bool:
+        """Accept the result of the attempt that still owns the task; a callback also passes R1's gate."""
+        facts: TaskFacts = claim.facts
+        conn = self._connections()
+        with conn.transaction():
+            if facts.is_callback and not self._may_complete(conn, claim):
+                return False
+            row = conn.execute(
+                SQL["finish"],
+                {"id": claim.task_id, "attempt": claim.attempt, "result": Jsonb(result), "job_id": facts.job_id},
+            ).fetchone()
+            if row is None or row[0] == 0:
+                return False
+            for effect in effects:
+                effect(conn)
+        return True
+
+    def _may_complete(self, conn: Connection, claim: Claim) -> bool:
+        facts: TaskFacts = claim.facts
+        row = conn.execute(JOBS["lock_run"], {"run_id": facts.run_id}).fetchone()
+        if row is not None and (row[0], row[1]) == (facts.stage_no, "completing"):
+            return True
+        # Cancelled, failed or resumed meanwhile: the plan is dropped.
+        conn.execute(SQL["cancel_attempt"], {"id": claim.task_id, "attempt": claim.attempt})
+        return False
+
+    def retry_delay(self, claim: Claim, error: BaseException) -> float | None:
+        """Backoff with full jitter while attempts are left and the error may pass."""
+        facts: TaskFacts = claim.facts
+        if claim.attempt >= facts.max_attempts or not failures.is_retryable(error):
+            return None
+        return failures.backoff_s(claim.attempt)
+
+    def retry(self, claim: Claim, error: BaseException, delay_s: float) -> bool:
+        """Back to ready, with an outbox row that waits until the attempt is due; out of attempts it fails."""
+        return self._retry(claim.task_id, claim.attempt, failures.record(error), delay_s) or self.fail(claim, error, None)
+
+    def _retry(self, task_id: str, attempt: int, error: dict[str, Any], delay_s: float) -> bool:
+        row = (
+            self._connections()
+            .execute(SQL["retry"], {"id": task_id, "attempt": attempt, "error": Jsonb(error), "delay_s": delay_s})
+            .fetchone()
+        )
+        return row is not None and row[0] > 0
+
+    def fail(self, claim: Claim, error: BaseException, traceback: str | None) -> bool:
+        """End the task, its stage and its run."""
+        return fail_attempt(
+            self._connections(), claim.task_id, claim.attempt, failures.record(error, traceback=traceback), expired=False
+        )
+
+    def lost(self, task_id: str, owner: str, error: BaseException) -> None:
+        """Give back, or fail, what a dead process was working on: fenced by the process and its attempt."""
+        conn = self._connections()
+        row = conn.execute(SQL["owned_attempt"], {"id": task_id, "worker": owner}).fetchone()
+        if row is None:
+            return
+        attempt, max_attempts, _ = row
+        failure = failures.record(error)
+        if failures.is_retryable(error) and attempt < max_attempts:
+            self._retry(task_id, attempt, failure, failures.backoff_s(attempt))
+        else:
+            fail_attempt(conn, task_id, attempt, failure, expired=False)
+
+    def stop(self, claim: Claim) -> None:
+        """An attempt that was told to stop gives its task up."""
+        self._connections().execute(SQL["cancel_attempt"], {"id": claim.task_id, "attempt": claim.attempt})
+
+    def must_stop(self, claim: Claim) -> bool:
+        """Whether the attempt has lost its task, or its stage is closed."""
+        row = (
+            self._connections().execute(SQL["must_stop"], {"id": claim.task_id, "attempt": claim.attempt}).fetchone()
+        )
+        return row is None or bool(row[0])
+
+
+def fail_attempt(conn: Connection, task_id: str | UUID, attempt: int, error: dict[str, Any], *, expired: bool) -> bool:
+    """Fail one attempt; ``expired``: only while its lease has run out. Whether it was still the owner."""
+    with conn.transaction():
+        conn.execute(SQL["lock_run_of_task"], {"id": task_id})
+        row = conn.execute(
+            SQL["fail"], {"id": task_id, "attempt": attempt, "error": Jsonb(error), "expired": expired}
+        ).fetchone()
+    return row is not None and row[0] > 0

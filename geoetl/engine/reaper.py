@@ -1,0 +1,44 @@
+"""Chores of the leading relay: lost leases, closed stages, lost messages."""
+
+from dataclasses import dataclass
+
+from geoetl.backend.ledger import Connection
+from geoetl.backend.queries import load_queries
+from geoetl.backend.relay import Chore
+from geoetl.engine.ledger import fail_attempt
+
+SQL = load_queries("geoetl.engine.sql", "reaper.sql")
+LEASE_EXPIRED = {
+    "code": "lease-expired",
+    "message": "The worker stopped reporting while it held the task's last attempt.",
+    "hint": "See the worker's log; `geoetl job resume` starts the unfinished tasks again.",
+    "blame": "us",
+    "type": "LeaseExpired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reaper:
+    """Returns what dead workers held, and sends again what was never heard."""
+
+    every_s: float
+    resend_s: float = 60.0
+    """First wait before a message that nobody claimed is sent again; doubles per task."""
+    resend_cap_s: float = 3600.0
+
+    def reap(self, conn: Connection) -> int:
+        """Return expired leases to ready, fail the exhausted, close what belongs to closed stages; rows changed."""
+        changed = conn.execute(SQL["return_expired"]).rowcount
+        for task_id, attempt in conn.execute(SQL["exhausted"]).fetchall():
+            changed += fail_attempt(conn, task_id, attempt, LEASE_EXPIRED, expired=True)
+        changed += conn.execute(SQL["stop_expired"]).rowcount
+        changed += conn.execute(SQL["skip_closed"]).rowcount
+        return changed
+
+    def resend(self, conn: Connection) -> int:
+        """Put forgotten tasks back into the outbox; how many."""
+        return conn.execute(SQL["resend"], {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}).rowcount
+
+    def chores(self) -> tuple[Chore, ...]:
+        """For the relay."""
+        return (Chore("reap", self.every_s, self.reap), Chore("resend", max(self.every_s, 5.0), self.resend))

@@ -1,0 +1,118 @@
+"""What the engine's statements take and give, as types."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+from geoetl.models.refs import JobId, RunId
+from geoetl.models.states import JobState, StageState, TaskState
+
+CALLBACK_IDX = -1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """What a claim says of its task."""
+
+    max_attempts: int
+    run_id: RunId
+    stage_no: int
+    stage_name: str
+    idx: int
+    name: str
+    label: str
+    time_limit_s: int
+    input: dict[str, Any]
+    job_id: JobId
+    run_sequence: int
+
+    @property
+    def is_callback(self) -> bool:
+        """Whether this is the chord callback that completes the stage."""
+        return self.idx == CALLBACK_IDX
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """A stage of a run, its tasks counted by state."""
+
+    no: int
+    name: str
+    state: StageState
+    size: int
+    remaining: int
+    created_at: dt.datetime
+    finished_at: dt.datetime | None
+    counts: dict[TaskState, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """A task as a person wants to see it."""
+
+    stage_no: int
+    idx: int
+    id: str
+    name: str
+    label: str
+    queue: str
+    reason: str
+    state: TaskState
+    attempt: int
+    max_attempts: int
+    worker: str | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: dict[str, Any] | None
+    result: dict[str, Any] | None
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration of the last attempt, None while it runs."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job and its current run, one line of a list."""
+
+    id: JobId
+    job_type: str
+    run_id: RunId
+    run_no: int
+    state: JobState
+    cur_stage: int
+    stage_count: int
+    created_at: dt.datetime
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job, its current run and that run's stages."""
+
+    summary: JobSummary
+    spec: dict[str, Any]
+    result: dict[str, Any] | None
+    stages: tuple[StageProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail."""
+
+    id: int
+    at: dt.datetime
+    what: str
+    stage_no: int | None
+    stage: str | None
+    task_id: str | None
+    idx: int | None
+    label: str | None
+    attempt: int | None
+    worker: str | None
+    data: dict[str, Any]

@@ -1,0 +1,36 @@
+"""What the engine works with, put together once per process by the worker room."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from geoetl.backend.app import OutboxCelery
+from geoetl.backend.ledger import Connection
+from geoetl.backend.relay import Relay
+from geoetl.config.settings import Settings
+from geoetl.engine.ledger import StageLedger
+from geoetl.preflight.checks import CheckServices
+
+
+class PublishedRuns(Protocol):
+    """What the ledger of artefacts knows of runs."""
+
+    def is_published(self, run_id: str) -> bool:
+        """Whether everything the run published is still what is visible."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of a process, made lazily where they hold connections."""
+
+    settings: Settings
+    app: OutboxCelery
+    connections: Callable[[], Connection]
+    """To the app database."""
+    ledger: StageLedger
+    relay: Relay
+    checks: CheckServices
+    published: PublishedRuns
+
+

@@ -1,0 +1,62 @@
+-- return_expired --
+-- Attempts whose lease ran out and that may try again, in stages that are open.
+WITH expired AS (
+    SELECT t.id, t.attempt FROM geoetl.task t
+    JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+    WHERE t.state = 'running' AND t.lease_until < now() AND t.attempt < t.max_attempts
+      AND s.state IN ('running', 'completing')
+    ORDER BY t.lease_until LIMIT 500
+    FOR UPDATE OF t SKIP LOCKED
+), back AS (
+    UPDATE geoetl.task t
+    SET state = 'ready', lease_until = NULL, next_attempt_at = now(), published_at = NULL, resends = 0
+    FROM expired e WHERE t.id = e.id
+    RETURNING t.id, t.run_id, t.stage_no, t.idx, t.attempt, t.worker
+), bell AS (
+    INSERT INTO geoetl.outbox (source, ref) SELECT 'task', id FROM back RETURNING pg_notify('geoetl_outbox', '')
+)
+INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what)
+SELECT r.job_id, b.run_id, b.stage_no, b.id, b.idx, b.attempt, b.worker, 'lease expired'
+FROM back b JOIN geoetl.run r ON r.id = b.run_id
+RETURNING id
+
+-- exhausted --
+-- Expired attempts with none left: each is failed by `fail`, which repeats the condition (R11).
+SELECT id, attempt FROM geoetl.task
+WHERE state = 'running' AND lease_until < now() AND attempt >= max_attempts
+ORDER BY lease_until LIMIT 100
+
+-- stop_expired --
+-- Expired attempts of closed stages.
+UPDATE geoetl.task t SET state = 'cancelled', lease_until = NULL, finished_at = now()
+WHERE t.id IN (
+    SELECT t2.id FROM geoetl.task t2 JOIN geoetl.stage s ON s.run_id = t2.run_id AND s.no = t2.stage_no
+    WHERE t2.state = 'running' AND t2.lease_until < now() AND s.state NOT IN ('running', 'completing')
+    LIMIT 500 FOR UPDATE OF t2 SKIP LOCKED)
+
+-- skip_closed --
+-- Ready tasks of closed stages (R4). Decided from the stage's row, so fenced by attempt: a resume raises it (R5, R7).
+WITH closed AS (
+    SELECT t.id, t.attempt FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+    WHERE t.state = 'ready' AND s.state IN ('failed', 'cancelled') LIMIT 500
+)
+UPDATE geoetl.task t SET state = 'skipped', finished_at = now()
+FROM closed c WHERE t.id = c.id AND t.attempt = c.attempt AND t.state = 'ready'
+
+-- resend --
+-- Ready, due, published long ago and never claimed: the message may be lost. The wait doubles per task.
+WITH silent AS (
+    SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+    WHERE t.state = 'ready' AND t.next_attempt_at <= now()
+      AND s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END
+      AND coalesce(t.published_at, t.next_attempt_at)
+          < now() - make_interval(secs => least(%(resend_s)s * 2 ^ least(t.resends, 12), %(resend_cap_s)s))
+      AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
+    ORDER BY t.next_attempt_at LIMIT 500
+    FOR UPDATE OF t SKIP LOCKED
+), again AS (
+    UPDATE geoetl.task t SET resends = t.resends + 1, published_at = now() FROM silent WHERE t.id = silent.id
+    RETURNING t.id
+)
+INSERT INTO geoetl.outbox (source, ref) SELECT 'task', id FROM again
+RETURNING pg_notify('geoetl_outbox', '')

@@ -1,0 +1,43 @@
+-- find_jobs --
+-- Ids that begin with a prefix; two rows are enough to know that it is ambiguous.
+SELECT id FROM geoetl.job WHERE id LIKE %(prefix)s || '%%' ORDER BY created_at DESC LIMIT 2
+
+-- list_jobs --
+SELECT j.id, j.job_type, r.id, r.no, r.state, r.cur_stage, r.stage_count, r.created_at, r.started_at, r.finished_at, r.error
+FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
+WHERE (%(state)s::text IS NULL OR r.state = %(state)s) AND (%(job_type)s::text IS NULL OR j.job_type = %(job_type)s)
+ORDER BY r.created_at DESC LIMIT %(limit)s
+
+-- job --
+SELECT j.id, j.job_type, r.id, r.no, r.state, r.cur_stage, r.stage_count, r.created_at, r.started_at, r.finished_at, r.error,
+       r.result, j.spec
+FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
+WHERE j.id = %(id)s
+
+-- stages --
+-- Stages of a run with their tasks counted by state.
+SELECT s.no, s.name, s.state, s.size, s.remaining, s.created_at, s.finished_at,
+       count(*) FILTER (WHERE t.state = 'ready'), count(*) FILTER (WHERE t.state = 'running'),
+       count(*) FILTER (WHERE t.state = 'succeeded'), count(*) FILTER (WHERE t.state = 'failed'),
+       count(*) FILTER (WHERE t.state = 'cancelled'), count(*) FILTER (WHERE t.state = 'skipped')
+FROM geoetl.stage s LEFT JOIN geoetl.task t ON t.run_id = s.run_id AND t.stage_no = s.no AND t.idx >= 0
+WHERE s.run_id = %(run_id)s
+GROUP BY s.run_id, s.no
+ORDER BY s.no
+
+-- tasks --
+SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
+       t.started_at, t.finished_at, t.error, t.result
+FROM geoetl.task t WHERE t.run_id = %(run_id)s AND t.idx >= 0
+ORDER BY t.stage_no, t.idx
+
+-- events --
+SELECT e.id, e.at, e.what, e.stage_no, s.name, e.task_id, e.idx, t.label, e.attempt, e.worker, e.data
+FROM geoetl.event e
+LEFT JOIN geoetl.stage s ON s.run_id = e.run_id AND s.no = e.stage_no
+LEFT JOIN geoetl.task t ON t.id = e.task_id
+WHERE e.run_id = %(run_id)s AND e.id > %(after)s
+ORDER BY e.id LIMIT %(limit)s
+
+-- runs --
+SELECT no, id, state, created_at, started_at, finished_at FROM geoetl.run WHERE job_id = %(job_id)s ORDER BY no

@@ -1,0 +1,48 @@
+"""Structured logs, and keeping secrets out of whatever is shown or stored."""
+
+import logging
+import re
+import sys
+
+import structlog
+
+#: SAS signatures, account keys, passwords and bearer tokens, wherever a library puts them into a message.
+_SECRETS = re.compile(
+    r"(?i)(sig=|AccountKey=|SharedAccessKey=|SharedAccessSignature=|password=|pwd=|Bearer\s+)([^&;\s'\"]+)"
+    r"|(://[^:/@\s]+:)([^@/\s]+)(?=@)"
+)
+
+
+def redact(text: str) -> str:
+    """The text with secrets replaced by ``***``."""
+    return _SECRETS.sub(lambda found: f"{found[1] or found[3]}***", text)
+
+
+def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
+    """Send structlog and the standard library's logging to stderr, one line an event."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # One line for every state change of every AMQP frame, at INFO.
+    logging.getLogger("azure").setLevel(logging.WARNING)
