@@ -1,35 +1,14 @@
 """What a core may do besides computing: everything with an effect goes through here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from geoetl.models.publication import Publication, PublicationToken
 from geoetl.models.refs import RunId
 from geoetl.storage.base import BlobStore
-
-
-@dataclass(frozen=True, slots=True)
-class PublicationToken:
-    """Orders publications: a later run, or a later attempt of the same run, is greater (design section 3.11)."""
-
-    run_sequence: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One artefact to be made visible."""
-
-    item: dict[str, object]
-    """The STAC item, with absolute hrefs."""
-    artefact_uri: str
-    """``silver://`` reference of the product."""
-    etag: str
-    size_bytes: int
-    sha256: str
 
 
 class Publisher(Protocol):

@@ -1,0 +1,26 @@
+"""What a job may ask for."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from geoetl.config.section import Section
+
+
+class LimitSettings(Section):
+    """Refused before a job is accepted."""
+
+    max_sources: int = Field(default=10_000, ge=1)
+    """Sources of one job."""
+    min_source_bytes: int = Field(default=1, ge=0)
+    """Smallest source blob accepted."""
+    max_source_bytes: int = Field(default=200 * 1024**3, ge=1)
+    """Largest source blob accepted."""
+    max_fan_out: int = Field(default=100_000, ge=1)
+    """Tasks of one stage."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min_source_bytes > self.max_source_bytes:
+            raise ValueError("min_source_bytes is larger than max_source_bytes")
+        return self

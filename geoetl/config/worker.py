@@ -1,0 +1,33 @@
+"""How a worker works."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from geoetl.config.section import Section
+
+
+class WorkerSettings(Section):
+    """Concurrency, leases and limits of one worker process and its children."""
+
+    concurrency: int = Field(default=2, ge=1, le=256)
+    """Tasks at the same time."""
+    lease_s: float = Field(default=30, gt=0)
+    """How long an attempt owns its task without a heartbeat, in seconds."""
+    heartbeat_s: float = Field(default=5, gt=0)
+    """How often the worker extends the leases of its running attempts, in seconds."""
+    reap_s: float = Field(default=5, gt=0)
+    """How often expired leases are looked for, in seconds."""
+    task_time_limit_s: int = Field(default=3600, ge=10)
+    """After this a task's process is killed, in seconds."""
+    max_tasks_per_child: int = Field(default=100, ge=1)
+    """A child process is replaced after this many tasks."""
+
+    @model_validator(mode="after")
+    def _survives_a_lost_heartbeat(self) -> Self:
+        if self.heartbeat_s * 3 > self.lease_s:
+            raise ValueError(
+                f"lease_s ({self.lease_s:g}) must be at least three times heartbeat_s ({self.heartbeat_s:g}), "
+                "so that one slow heartbeat does not lose a running task"
+            )
+        return self

@@ -1,0 +1,137 @@
+"""The only place that opens database connections."""
+
+import os
+import re
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import pq
+from psycopg.rows import TupleRow
+
+from geoetl.config.database import DatabaseTarget
+from geoetl.errors import SystemFault, TransientError
+
+type Connection = psycopg.Connection[TupleRow]
+
+#: libpq keeps no SQLSTATE of a refused connection, so the server's own words decide. Anything else may pass.
+_REFUSED_FOR_GOOD = re.compile(
+    r"password authentication failed|no password supplied|does not exist|is not permitted to log in"
+    r"|no pg_hba\.conf entry|permission denied for database|does not support SSL|could not translate host name"
+)
+
+
+class DatabaseUnavailable(TransientError):
+    """The database did not answer, went away, or had to give way to another transaction."""
+
+    default_code = "database-unavailable"
+
+
+class DatabaseRefused(SystemFault):
+    """The database answered, and refuses this role, password or database name."""
+
+    default_code = "database-refused"
+
+
+def connect(target: DatabaseTarget, *, application_name: str, autocommit: bool = True) -> Connection:
+    """A new connection; the caller closes it.
+
+    Raises:
+        DatabaseUnavailable: The server is away, starting, stopping or full.
+        DatabaseRefused: The server refuses this role, password or database name.
+    """
+    try:
+        return psycopg.connect(target.conninfo(application_name=application_name), autocommit=autocommit)
+    except psycopg.OperationalError as exc:
+        reason = str(exc).strip()
+        if _REFUSED_FOR_GOOD.search(reason):
+            raise DatabaseRefused(
+                f"Connecting to {target} was refused: {reason}.",
+                hint="Check GEOETL_DATABASE__…, and that the databases and roles have been provisioned.",
+            ) from exc
+        raise DatabaseUnavailable(
+            f"Connecting to {target} failed: {reason}.",
+            hint="On this machine `geoetl local status` tells whether the database runs.",
+        ) from exc
+
+
+@contextmanager
+def database_errors(doing: str) -> Generator[None]:
+    """Turn "the database is away, or asks to try again" into `DatabaseUnavailable`; other errors pass as they are.
+
+    Args:
+        doing: What was tried, for the message: ``"read the collections"``.
+
+    Raises:
+        DatabaseUnavailable: Connection lost, deadlock, serialization failure, lock or statement timeout, shutdown.
+    """
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as exc:
+        # Every SQLSTATE of classes 08, 40, 53, 55, 57 and 58 is an OperationalError in psycopg;
+        # using a connection that was lost before is an InterfaceError.
+        raise DatabaseUnavailable(f"Could not {doing}: {str(exc).strip()}.") from exc
+
+
+class ConnectionSource:
+    """Callable that hands each thread of each process its own open, idle connection, opened when first asked.
+
+    Safe across fork: a child never touches its parent's connections, it opens its own. A connection that the server
+    has closed meanwhile, or that was left inside a transaction, is replaced or rolled back before it is handed out.
+    """
+
+    def __init__(self, target: DatabaseTarget, *, application_name: str) -> None:
+        self._target = target
+        self._application_name = application_name
+        # By process and thread, without a lock: each thread touches only its own key, and a lock could be held by
+        # another thread at the moment of a fork. Entries of a parent process stay, never used: closing one here would
+        # end the parent's session.
+        self._connections: dict[tuple[int, int], Connection] = {}
+
+    def __call__(self) -> Connection:
+        """The calling thread's connection, in autocommit mode. Do not close it, do not hand it to another thread.
+
+        Raises:
+            DatabaseUnavailable: It must be opened, and the server is away.
+            DatabaseRefused: It must be opened, and the server refuses.
+        """
+        key = (os.getpid(), threading.get_ident())
+        connection = self._connections.get(key)
+        if connection is None or not _is_usable(connection):
+            if connection is not None:
+                connection.close()
+            connection = connect(self._target, application_name=self._application_name)
+            self._connections[key] = connection
+        return connection
+
+    @property
+    def target(self) -> DatabaseTarget:
+        """Where it connects to."""
+        return self._target
+
+    def close(self) -> None:
+        """Close this process's connections, of all its threads; a later call opens anew."""
+        pid = os.getpid()
+        for key in [key for key in self._connections if key[0] == pid]:
+            self._connections.pop(key).close()
+
+
+def _is_usable(connection: Connection) -> bool:
+    if connection.closed:
+        return False
+    try:
+        # Reads what has arrived without waiting: notices that the server has closed the session, at no round trip.
+        # Twice, because the first may read the server's last words and only the second finds the end of the stream.
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    status = connection.pgconn.transaction_status
+    if status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}:
+        try:
+            connection.rollback()
+        except psycopg.OperationalError:
+            return False
+        status = connection.pgconn.transaction_status
+    return status == pq.TransactionStatus.IDLE

@@ -1,0 +1,76 @@
+"""Checks of blobs: is it there, and is its size one that a job can take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from pydantic import BaseModel
+
+from geoetl.errors import Finding
+from geoetl.models.raster import BlobFacts
+from geoetl.models.refs import BlobRef
+from geoetl.preflight.checks import Outcome, Services, Subject
+from geoetl.preflight.parameters import subjects_of
+
+
+@dataclass(frozen=True, slots=True)
+class BlobExistsWithSize:
+    """The blob exists and its size is within limits; its fact is a ``BlobFacts``."""
+
+    parameter: str
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    name: str = "blobs-exist"
+
+    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
+        return subjects_of(spec, self.parameter)
+
+    def __call__(self, subject: Subject, _spec: BaseModel, services: Services, /) -> Outcome:
+        ref = cast("BlobRef", subject.value)
+        found = services.store.properties(ref)
+        facts = BlobFacts(
+            size_bytes=found.size_bytes,
+            etag=found.etag,
+            content_type=found.content_type,
+            last_modified=found.last_modified,
+        )
+        smallest = services.min_source_bytes if self.min_bytes is None else self.min_bytes
+        largest = services.max_source_bytes if self.max_bytes is None else self.max_bytes
+        finding = _size_finding(ref, found.size_bytes, smallest, largest, subject.parameter)
+        return Outcome(findings=() if finding is None else (finding,), fact=facts)
+
+
+def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int | None = None) -> BlobExistsWithSize:
+    """Check the blob, or each blob of the list, that a parameter names.
+
+    Args:
+        parameter: Field of the spec: a ``BlobRef``, a sequence of them, or None.
+        min_bytes: Smallest size accepted; None: the installation's ``limits.min_source_bytes``.
+        max_bytes: Largest size accepted; None: the installation's ``limits.max_source_bytes``.
+    """
+    return BlobExistsWithSize(parameter, min_bytes=min_bytes, max_bytes=max_bytes)
+
+
+def _size_finding(ref: BlobRef, size: int, smallest: int, largest: int | None, parameter: str) -> Finding | None:
+    if size == 0 and smallest > 0:
+        return Finding(
+            code="blob-empty",
+            message=f"Blob {ref} is empty (0 bytes).",
+            hint="Its upload was probably broken off: upload it again.",
+            parameter=parameter,
+        )
+    if size < smallest:
+        return Finding(
+            code="blob-too-small",
+            message=f"Blob {ref} has {size:,} bytes; at least {smallest:,} are needed.",
+            hint="Check that it is the right file and was uploaded whole.",
+            parameter=parameter,
+        )
+    if largest is not None and size > largest:
+        return Finding(
+            code="blob-too-large",
+            message=f"Blob {ref} has {size:,} bytes; at most {largest:,} are accepted.",
+            hint="Split it, or have GEOETL_LIMITS__MAX_SOURCE_BYTES raised.",
+            parameter=parameter,
+        )
+    return None
