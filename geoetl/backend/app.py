@@ -3,11 +3,10 @@
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, override
 
 import psycopg
 from celery import Celery
-from kombu import Producer
 
 from geoetl.backend.ledger import TaskLedger
 from geoetl.backend.messages import CaptureProducer, captured
@@ -36,7 +35,10 @@ class OutboxCelery(Celery):
         self.ledgers: dict[str, TaskLedger] = {}
         self._capture_producer: tuple[int, CaptureProducer] | None = None
 
-    def producer_or_acquire(self, producer: Producer | None = None) -> AbstractContextManager[Any]:
+    @override
+    def producer_or_acquire(  # pyright: ignore[reportIncompatibleMethodOverride] - the stub is out of date
+        self, producer: Any = None
+    ) -> AbstractContextManager[Any]:
         """The one place where Celery gets a producer to send with."""
         if producer is None and captured() is not None:
             return nullcontext(self._capturing_producer())

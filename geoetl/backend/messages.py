@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from celery import Celery
-from kombu import Producer
 from kombu.compression import compress
+from kombu.messaging import Producer
 from kombu.serialization import dumps
 
 
@@ -87,7 +87,8 @@ def captured() -> Captured | None:
 class CaptureProducer(Producer):
     """Keeps what it is asked to publish. Its connection is lazy and never opened."""
 
-    def publish(  # noqa: D102 - kombu's
+    @override
+    def publish(  # pyright: ignore[reportIncompatibleMethodOverride] - the stubs are stricter than kombu is
         self,
         body: Any,
         routing_key: str | None = None,

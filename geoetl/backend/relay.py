@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from celery.utils.log import get_logger
-from kombu import Producer
 from kombu.exceptions import KombuError
+from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.app import OutboxCelery
@@ -128,13 +128,15 @@ class Relay:
 
     def _messages(self, conn: Connection, rows: Sequence[_Row]) -> dict[int, Message]:
         found: dict[int, Message] = {
-            row.id: Message.restore(row.envelope or {}, bytes(row.body or b"")) for row in rows if row.source == "message"
+            row.id: Message.restore(row.envelope or {}, bytes(row.body or b""))
+            for row in rows
+            if row.source == "message"
         }
         for name, source in self.sources.items():
             wanted = [row for row in rows if row.source == name]
             if wanted:
                 by_ref = source.messages(conn, [row.ref for row in wanted if row.ref])
-                found |= {row.id: by_ref[row.ref] for row in wanted if row.ref in by_ref}
+                found |= {row.id: by_ref[row.ref] for row in wanted if row.ref and row.ref in by_ref}
         return found
 
     def _send(

@@ -1,7 +1,7 @@
 """Celery's result backend on PostgreSQL: fenced tasks go to their ledger, plain ones to the result table."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, override
 
 import psycopg
 from celery import states
@@ -24,15 +24,18 @@ class PostgresBackend(BaseBackend):
     persistent = True
     supports_autoexpire = False
 
+    @override
     def as_uri(self, include_password: bool = False) -> str:
         """A name for logs; the connection factory knows the address."""
         return "postgresql://"
 
-    def exception_safe_to_retry(self, exc: BaseException) -> bool:
+    @override
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether Celery may repeat the storing."""
         return isinstance(exc, psycopg.OperationalError)
 
     # ------------------------------------------------------------------ the end of a fenced task
+    @override
     def mark_as_done(
         self, task_id: str, result: Any, request: Any = None, store_result: bool = True, state: str = states.SUCCESS
     ) -> None:
@@ -43,6 +46,7 @@ class PostgresBackend(BaseBackend):
             return
         self._finish(ledger, request, lambda: ledger.finish(request.claim, result, request.effects))
 
+    @override
     def mark_as_failure(
         self,
         task_id: str,
@@ -70,6 +74,7 @@ class PostgresBackend(BaseBackend):
         elif not isinstance(exc, WorkerLostError):
             log.error("task %s failed outside of an attempt: %r", task_id, exc)
 
+    @override
     def mark_as_retry(
         self,
         task_id: str,
@@ -87,8 +92,14 @@ class PostgresBackend(BaseBackend):
         delay_s = request.retry_delay_s
         self._finish(ledger, request, lambda: ledger.retry(request.claim, exc, delay_s))
 
+    @override
     def mark_as_revoked(
-        self, task_id: str, reason: str = "", request: Any = None, store_result: bool = True, state: str = states.REVOKED
+        self,
+        task_id: str,
+        reason: str = "",
+        request: Any = None,
+        store_result: bool = True,
+        state: str = states.REVOKED,
     ) -> None:
         """A fenced task is cancelled in its ledger, never by a message."""
         if ledger_of(self.app, request) is None:
@@ -123,8 +134,8 @@ class PostgresBackend(BaseBackend):
     ) -> Any:
         # Celery stores STARTED before `before_start`: for a fenced task the claim says that it runs.
         if ledger_of(self.app, request) is None:
-            meta = self.encode(self._get_result_meta(result, state, traceback, request))
-            self._execute("store", task_id=task_id, state=state, meta=meta.encode())
+            meta = _bytes(self.encode(self._get_result_meta(result, state, traceback, request)))
+            self._execute("store", task_id=task_id, state=state, meta=meta)
         return result
 
     def _get_task_meta_for(self, task_id: str) -> Any:
@@ -133,12 +144,13 @@ class PostgresBackend(BaseBackend):
             return {"status": states.PENDING, "result": None}
         return self.meta_from_decoded(self.decode(bytes(row[0])))
 
+    @override
     def _forget(self, task_id: str) -> None:
         self._execute("forget", task_id=task_id)
 
     def _save_group(self, group_id: str, result: Any) -> Any:
-        meta = self.encode({"result": result.as_tuple()})
-        self._execute("store_group", group_id=group_id, meta=meta.encode())
+        meta = _bytes(self.encode({"result": result.as_tuple()}))
+        self._execute("store_group", group_id=group_id, meta=meta)
         return result
 
     def _restore_group(self, group_id: str) -> Any:
@@ -152,7 +164,12 @@ class PostgresBackend(BaseBackend):
     def _delete_group(self, group_id: str) -> None:
         self._execute("forget_group", group_id=group_id)
 
+    @override
     def cleanup(self) -> None:
         """Remove results older than ``result_expires``."""
         if self.expires:
             self._execute("expire", age_s=self.expires)
+
+
+def _bytes(encoded: str | bytes) -> bytes:
+    return encoded.encode() if isinstance(encoded, str) else encoded

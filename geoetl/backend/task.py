@@ -15,7 +15,7 @@ log = get_task_logger(__name__)
 LEDGER_HEADER = "ledger"
 
 
-class StopAttempt(Exception):  # noqa: N818 - a signal, not an error
+class StopAttempt(Exception):
     """Raised by code that has learned that its lease is gone: the attempt ends, and nothing of it is stored."""
 
 

@@ -71,7 +71,7 @@ class JobDefinition[S: JobSpec]:
     def __post_init__(self) -> None:
         where = f"job definition in {inspect.getmodule(self.spec)!r}"
         if not getattr(self.spec, "job_type", ""):
-            raise TypeError(f"{where}: {self.spec.__name__} has no `job_type: ClassVar[str] = \"…\"`")
+            raise TypeError(f'{where}: {self.spec.__name__} has no `job_type: ClassVar[str] = "…"`')
         if not self.stages:
             raise TypeError(f"{where}: {self.job_type} has no stages; give at least one Stage(name, plan)")
         names = [stage.name for stage in self.stages]

@@ -22,10 +22,12 @@ class Noop(JobSpec):
 
 
 def count(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
+    """One task, whose result is the width of the next stage."""
     return [TaskCall(TaskName.NOOP_COUNT, CountInput(tasks=spec.tasks), label=f"count to {spec.tasks}")]
 
 
 def work(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
+    """As many tasks as were counted."""
     (counted,) = progress.results("count", CountOutput)
     return [
         TaskCall(TaskName.NOOP_WORK, WorkInput(index=index, seconds=spec.seconds), label=f"number {index}")
@@ -34,6 +36,7 @@ def work(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
 
 
 def summarise(spec: Noop, progress: Progress) -> dict[str, Any]:
+    """A number that is wrong if a result is lost, doubled or out of order."""
     return {"sum_of_squares": sum(worked.square for worked in progress.results("work", WorkOutput))}
 
 

@@ -40,7 +40,7 @@ def parse_spec(job_type: str, parameters: Mapping[str, Any]) -> JobSpec:
     except ValidationError as exc:
         findings = tuple(_finding(spec, error) for error in exc.errors(include_url=False))
         raise PreflightFailed(
-            f"{job_type} was not accepted: {len(findings)} problem{'s' if len(findings) > 1 else ''} with its parameters.",
+            f"{job_type} was not accepted, problems with its parameters: {len(findings)}.",
             findings=findings,
         ) from None
 

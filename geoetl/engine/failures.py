@@ -73,11 +73,15 @@ def record(error: BaseException, *, traceback: str | None = None) -> dict[str, A
 
 def _classify(error: BaseException) -> tuple[str, str]:
     if isinstance(error, WorkerLostError):
-        return "worker-lost", "The process that ran the task died (killed, out of memory or crashed); see the worker's log."
+        return (
+            "worker-lost",
+            "The process that ran the task died (killed, out of memory or crashed); see the worker's log.",
+        )
     if isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded):
         return "time-limit", "The task took longer than its limit and was ended."
     if isinstance(error, MemoryError):
         return "out-of-memory", "The task needed more memory than its process may use."
-    return "unexpected-error", "This is a defect of geoetl, or an error it does not know; the traceback is stored with the task."
-
-
+    return (
+        "unexpected-error",
+        "This is a defect of geoetl, or an error it does not know; the traceback is stored with the task.",
+    )

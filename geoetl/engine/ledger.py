@@ -34,8 +34,9 @@ class StageLedger:
         row = conn.execute(SQL["claim"], {"id": task_id, "worker": owner, "lease_s": self.lease_s}).fetchone()
         if row is None:
             return None
-        attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, given, job, seq, state = row
-        if state == "queued":
+        attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, given, *of_run = row
+        job_id, run_sequence, run_state = of_run
+        if run_state == "queued":
             conn.execute(SQL["mark_running"], {"run_id": run_id})
         facts = TaskFacts(
             max_attempts=max_attempts,
@@ -47,8 +48,8 @@ class StageLedger:
             label=label,
             time_limit_s=time_limit_s,
             input=given,
-            job_id=JobId(job),
-            run_sequence=seq,
+            job_id=JobId(job_id),
+            run_sequence=run_sequence,
         )
         return Claim(task_id, attempt, facts)
 
@@ -87,7 +88,9 @@ class StageLedger:
 
     def retry(self, claim: Claim, error: BaseException, delay_s: float) -> bool:
         """Back to ready, with an outbox row that waits until the attempt is due; out of attempts it fails."""
-        return self._retry(claim.task_id, claim.attempt, failures.record(error), delay_s) or self.fail(claim, error, None)
+        return self._retry(claim.task_id, claim.attempt, failures.record(error), delay_s) or self.fail(
+            claim, error, None
+        )
 
     def _retry(self, task_id: str, attempt: int, error: dict[str, Any], delay_s: float) -> bool:
         row = (
@@ -100,7 +103,11 @@ class StageLedger:
     def fail(self, claim: Claim, error: BaseException, traceback: str | None) -> bool:
         """End the task, its stage and its run."""
         return fail_attempt(
-            self._connections(), claim.task_id, claim.attempt, failures.record(error, traceback=traceback), expired=False
+            self._connections(),
+            claim.task_id,
+            claim.attempt,
+            failures.record(error, traceback=traceback),
+            expired=False,
         )
 
     def lost(self, task_id: str, owner: str, error: BaseException) -> None:
@@ -122,9 +129,7 @@ class StageLedger:
 
     def must_stop(self, claim: Claim) -> bool:
         """Whether the attempt has lost its task, or its stage is closed."""
-        row = (
-            self._connections().execute(SQL["must_stop"], {"id": claim.task_id, "attempt": claim.attempt}).fetchone()
-        )
+        row = self._connections().execute(SQL["must_stop"], {"id": claim.task_id, "attempt": claim.attempt}).fetchone()
         return row is None or bool(row[0])
 
 

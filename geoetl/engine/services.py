@@ -9,13 +9,14 @@ from geoetl.backend.ledger import Connection
 from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings
 from geoetl.engine.ledger import StageLedger
-from geoetl.preflight.checks import CheckServices
+from geoetl.models.refs import RunId
+from geoetl.preflight.checks import Services as CheckServices
 
 
 class PublishedRuns(Protocol):
     """What the ledger of artefacts knows of runs."""
 
-    def is_published(self, run_id: str) -> bool:
+    def is_published(self, run_id: RunId) -> bool:
         """Whether everything the run published is still what is visible."""
         ...
 
@@ -32,5 +33,3 @@ class Services:
     relay: Relay
     checks: CheckServices
     published: PublishedRuns
-
-

@@ -63,7 +63,8 @@ def freeze_stage(
     kinds: dict[tuple[str, str, int], int] = {}
     templates: list[Message] = []
     rows: list[_TaskRow] = []
-    signatures: list[Any] = list(compiled.tasks)
+    tasks: Any = compiled.tasks
+    signatures: list[Any] = list(tasks)
     for idx, (signature, call) in enumerate(zip(signatures, calls, strict=True)):
         queue, time_limit_s = signature.options["queue"], signature.options["time_limit"]
         kind = (signature.task, queue, time_limit_s)

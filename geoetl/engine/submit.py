@@ -3,12 +3,14 @@
 import getpass
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 from uuid import uuid4
 
 from celery.utils.log import get_logger
 from psycopg.types.json import Jsonb
+from pydantic import BaseModel
 
 from geoetl.backend.queries import load_queries
 from geoetl.chains.definition import JobDefinition, JobSpec
@@ -19,7 +21,7 @@ from geoetl.engine.stages import FrozenStage, write_stage
 from geoetl.errors import InvalidInput
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState
-from geoetl.preflight.checks import CheckedFacts, run_checks
+from geoetl.preflight.runner import run_checks
 
 log = get_logger(__name__)
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
@@ -38,13 +40,33 @@ class Submission:
     hint: str = ""
 
 
-def identify(definition: JobDefinition[Any], spec: JobSpec, checked: CheckedFacts) -> JobId:
+#: Facts of a spec's parameters as JSON: by check name, then by parameter.
+type Facts = Mapping[str, Mapping[str, Any]]
+
+
+def as_json(facts: Mapping[str, Mapping[str, object]]) -> Facts:
+    """What the checks learned, as it is stored with the job."""
+    return {
+        check: {
+            parameter: fact.model_dump(mode="json") if isinstance(fact, BaseModel) else fact
+            for parameter, fact in by_parameter.items()
+        }
+        for check, by_parameter in facts.items()
+    }
+
+
+def versions(facts: Facts) -> dict[str, str]:
+    """ETags of the blobs that a spec names, by parameter: a source that was replaced makes another job."""
+    return {parameter: fact["etag"] for parameter, fact in facts.get("blobs-exist", {}).items()}
+
+
+def identify(definition: JobDefinition[Any], spec: JobSpec, facts: Facts) -> JobId:
     """The job's id: a hash of all that makes its products what they are, the sources' versions included."""
     identity = {
         "job_type": definition.job_type,
         "version": definition.version,
         "spec": spec.model_dump(mode="json"),
-        "sources": checked.versions,
+        "sources": versions(facts),
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return JobId(hashlib.sha256(canonical.encode()).hexdigest()[:32])
@@ -63,92 +85,87 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False) -> Submiss
         TransientError: Something could not be checked now.
     """
     definition = definition_of(spec.job_type)
-    checked = run_checks(definition.checks, spec, services.checks)
-    job_id = identify(definition, spec, checked)
-    run_id = RunId(str(uuid4()))
-    plan = RunPlan(definition, spec, run_id, checked.facts, services.settings, services.connections)
-    first = plan.freeze(services.app, 0)
-    submission = _record(services, definition, spec, checked, job_id, first, force=force)
+    report = run_checks(definition.checks, spec, services.checks)
+    report.require_accepted()
+    facts = as_json(report.facts)
+    draft = _Draft(identify(definition, spec, facts), definition, spec, facts, force)
+    plan = RunPlan(
+        definition=definition,
+        spec=spec,
+        run_id=RunId(str(uuid4())),
+        facts=facts,
+        settings=services.settings,
+        connections=services.connections,
+    )
+    submission = _record(services, draft, plan.freeze(services.app, 0))
     if submission.outcome == "accepted":
         ring(services)
     return submission
 
 
-def _record(
-    services: Services,
-    definition: JobDefinition[Any],
-    spec: JobSpec,
-    checked: CheckedFacts,
-    job_id: JobId,
-    first: FrozenStage,
-    *,
-    force: bool,
-) -> Submission:
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A job that has passed its checks."""
+
+    job_id: JobId
+    definition: JobDefinition[Any]
+    spec: JobSpec
+    facts: Facts
+    force: bool
+
+
+def _record(services: Services, draft: _Draft, first: FrozenStage) -> Submission:
+    """Find the job, or write it with its run and first stage: one transaction."""
     conn = services.connections()
-    by = user()
+    facts = Jsonb(dict(draft.facts))
     with conn.transaction():
         job = {
-            "id": job_id,
-            "job_type": definition.job_type,
-            "version": definition.version,
-            "spec": Jsonb(spec.model_dump(mode="json")),
-            "facts": Jsonb(dict(checked.facts)),
-            "submitted_by": by,
+            "id": draft.job_id,
+            "job_type": draft.definition.job_type,
+            "version": draft.definition.version,
+            "spec": Jsonb(draft.spec.model_dump(mode="json")),
+            "facts": facts,
+            "submitted_by": user(),
         }
         conn.execute(SQL["add_job"], job)
-        row = conn.execute(SQL["lock_job"], {"id": job_id}).fetchone()
+        row = conn.execute(SQL["lock_job"], {"id": draft.job_id}).fetchone()
         assert row is not None
-        current_run, run_no, state = row
-        if current_run is not None:
-            known = _known(services, definition, job_id, RunId(str(current_run)), run_no, JobState(state), force=force)
-            if known is not None:
-                return known
+        if row[0] is not None:
+            known = Submission(draft.job_id, RunId(str(row[0])), row[1], "already running", JobState(row[2]))
+            answer = _answer(services, draft, known)
+            if answer is not None:
+                return answer
         run = {
             "run_id": first.run_id,
-            "job_id": job_id,
-            "stage_count": len(definition.stages),
-            "facts": job["facts"],
-            "submitted_by": by,
+            "job_id": draft.job_id,
+            "stage_count": len(draft.definition.stages),
+            "facts": facts,
+            "submitted_by": job["submitted_by"],
         }
         made = conn.execute(SQL["add_run"], run).fetchone()
         assert made is not None
         write_stage(conn, first)
-    return Submission(job_id, first.run_id, made[0], "accepted", JobState.QUEUED)
+    return Submission(draft.job_id, first.run_id, made[0], "accepted", JobState.QUEUED)
 
 
-def _known(
-    services: Services,
-    definition: JobDefinition[Any],
-    job_id: JobId,
-    run_id: RunId,
-    run_no: int,
-    state: JobState,
-    *,
-    force: bool,
-) -> Submission | None:
+def _answer(services: Services, draft: _Draft, known: Submission) -> Submission | None:
     """What to answer for a job that has run before; None: start a new run."""
-    if not state.is_final:
-        if force:
+    if not known.state.is_final:
+        if draft.force:
             raise InvalidInput(
-                f"Job {job_id} is {state} (run {run_no}); a new run would race with it.",
+                f"Job {known.job_id} is {known.state} (run {known.run_no}); a new run would race with it.",
                 code="job-running",
-                hint=f"Wait for it (geoetl job wait {job_id}) or cancel it first (geoetl job cancel {job_id}).",
+                hint=f"Wait for it (`geoetl job wait {known.job_id}`), or cancel it first.",
             )
-        return Submission(job_id, run_id, run_no, "already running", state)
-    if force:
+        return known
+    if draft.force:
         return None
-    if state is JobState.COMPLETED:
-        if definition.is_published and not services.published.is_published(run_id):
+    if known.state is JobState.COMPLETED:
+        if draft.definition.is_published and not services.published.is_published(known.run_id):
             return None
-        return Submission(job_id, run_id, run_no, "already done", state, "Submit with force to run it again.")
-    return Submission(
-        job_id,
-        run_id,
-        run_no,
-        "ended before",
-        state,
-        f"geoetl job resume {job_id} goes on from the failed stage; submit with force starts anew.",
-    )
+        return replace(known, outcome="already done", hint="Submit with force to run it again.")
+    hint = f"`geoetl job resume {known.job_id}` goes on from the failed stage; submit with force starts anew."
+    return replace(known, outcome="ended before", hint=hint)
 
 
 def ring(services: Services) -> None:
@@ -161,6 +178,7 @@ def ring(services: Services) -> None:
 
 
 def user() -> str:
+    """Who asks, for the audit trail; empty where the system does not say."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # no passwd entry, as in many containers

@@ -169,9 +169,8 @@ class CatalogueInput(Model):
 
     collection: str
     items: tuple[ItemInput, ...] = Field(min_length=1)
-    job_id: str
-    processed_by: str
-    """Software and version, for the items' processing provenance."""
+    create_collection: bool = False
+    """Make the collection where it does not exist."""
 
 
 class PublishedItem(Model):

@@ -7,7 +7,7 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from geoetl.models.publication import Publication, PublicationToken
-from geoetl.models.refs import RunId
+from geoetl.models.refs import JobId, RunId
 from geoetl.storage.base import BlobStore
 
 
@@ -41,6 +41,8 @@ class TaskContext(Protocol):
 
     @property
     def run_id(self) -> RunId: ...
+    @property
+    def job_id(self) -> JobId: ...
     @property
     def token(self) -> PublicationToken: ...
     @property

@@ -1,0 +1,178 @@
+"""``process_raster``: rasters in Bronze become COGs in Silver and items of one STAC collection."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from geoetl.chains.definition import JobDefinition, JobSpec, Progress, Stage, TaskCall
+from geoetl.chains.routing import route_raster
+from geoetl.models.ids import StacId
+from geoetl.models.raster import (
+    CatalogueInput,
+    CatalogueOutput,
+    CogProduct,
+    ConvertInput,
+    InspectInput,
+    InspectOutput,
+    ItemInput,
+    ProfileName,
+    RasterFacts,
+    ResamplingName,
+)
+from geoetl.models.refs import BlobRef
+from geoetl.models.tasks import TaskName
+from geoetl.preflight.blobs import blobs_exist
+from geoetl.preflight.collections import collection_exists
+from geoetl.preflight.raster_headers import raster_headers
+from geoetl.storage.paths import cog_ref
+
+_MAX_SOURCES = 10_000
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class ProcessRaster(JobSpec):
+    """Convert 1 to 10,000 rasters and publish them in one collection."""
+
+    job_type: ClassVar[str] = "process_raster"
+
+    sources: tuple[BlobRef, ...] = Field(min_length=1, max_length=_MAX_SOURCES)
+    """Rasters, for example ``bronze://container/path.tif``."""
+    collection: StacId
+    """Id of the STAC collection that gets the items."""
+    create_collection: bool = False
+    """Make the collection if it does not exist."""
+    item_ids: tuple[StacId, ...] | None = None
+    """One id per source; by default the sources' file names."""
+    datetime: AwareDatetime | None = None
+    """When the data was acquired, with time zone. By default the TIFF's own tag says it; it is never guessed."""
+    start_datetime: AwareDatetime | None = None
+    """Begin of the acquisition, where it was no instant; with ``end_datetime``."""
+    end_datetime: AwareDatetime | None = None
+    """End of the acquisition; with ``start_datetime``."""
+    source_crs: str | None = None
+    """CRS of sources that have none, for example ``EPSG:32618``."""
+    target_crs: str | None = None
+    """Reproject to this CRS; by default pixels stay as they are."""
+    profile: ProfileName = "auto"
+    """Compression of the COG; ``auto``: by data type, lossless."""
+    resampling: ResamplingName | None = None
+    """For overviews and reprojection; by default by data type."""
+    nodata: float | Literal["nan"] | None = None
+    """Value of pixels without data, instead of what the sources say."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.item_ids is not None and len(self.item_ids) != len(self.sources):
+            raise ValueError(f"{len(self.sources)} sources have {len(self.item_ids)} item_ids; give one for each")
+        if twice := [name for name, times in Counter(self.ids).items() if times > 1]:
+            raise ValueError(f"two sources would become item {twice[0]!r}; give item_ids that differ")
+        if (self.start_datetime is None) != (self.end_datetime is None):
+            raise ValueError("start_datetime and end_datetime come together; give both or neither")
+        if self.start_datetime and self.end_datetime and self.start_datetime > self.end_datetime:
+            raise ValueError("start_datetime is after end_datetime")
+        if self.datetime and self.start_datetime:
+            raise ValueError("give datetime, or start_datetime and end_datetime, not both")
+        if bad := [source for source in self.sources if source.tier != "bronze"]:
+            raise ValueError(f"{bad[0]} is not in bronze; sources are bronze://container/path")
+        return self
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Item ids in the order of the sources."""
+        if self.item_ids is not None:
+            return self.item_ids
+        return tuple(_NOT_IN_IDS.sub("-", source.stem).strip("-.") or "item" for source in self.sources)
+
+
+def _header(progress: Progress, index: int) -> RasterFacts:
+    return RasterFacts.model_validate(progress.facts["raster-headers"][f"sources[{index}]"])
+
+
+def inspect(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
+    """Read every block of every source once, before anything is made of it."""
+    calls: list[TaskCall] = []
+    for index, (source, item_id) in enumerate(zip(spec.sources, spec.ids, strict=True)):
+        header = _header(progress, index)
+        given = InspectInput(
+            source=source,
+            etag=header.blob.etag,
+            source_crs=spec.source_crs,
+            nodata=spec.nodata,
+            item_id=item_id,
+            datetime=spec.datetime,
+            start_datetime=spec.start_datetime,
+            end_datetime=spec.end_datetime,
+        )
+        calls.append(
+            TaskCall(
+                TaskName.RASTER_INSPECT,
+                given,
+                label=f"inspect {source.name}",
+                route=route_raster(header, progress.settings.raster),
+            )
+        )
+    return calls
+
+
+def convert(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
+    """One COG a source."""
+    container = progress.settings.storage.silver.container
+    inspected = progress.results("inspect", InspectOutput)
+    return [
+        TaskCall(
+            TaskName.RASTER_CONVERT,
+            ConvertInput(
+                source=source,
+                etag=found.facts.blob.etag,
+                target=cog_ref(container, spec.collection, item_id, progress.run_id),
+                facts=found.facts,
+                source_crs=spec.source_crs,
+                target_crs=spec.target_crs,
+                profile=spec.profile,
+                resampling=spec.resampling,
+                nodata=spec.nodata,
+            ),
+            label=f"convert {source.name}",
+            route=route_raster(found.facts, progress.settings.raster),
+        )
+        for source, item_id, found in zip(spec.sources, spec.ids, inspected, strict=True)
+    ]
+
+
+def catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
+    """All items at once: a run is visible whole or not at all."""
+    inspected = progress.results("inspect", InspectOutput)
+    products = progress.results("convert", CogProduct)
+    items = tuple(
+        ItemInput(item_id=item_id, product=product, inspected=found)
+        for item_id, product, found in zip(spec.ids, products, inspected, strict=True)
+    )
+    given = CatalogueInput(
+        collection=spec.collection,
+        create_collection=spec.create_collection,
+        items=items,
+    )
+    return [TaskCall(TaskName.STAC_PUBLISH, given, label=f"publish {len(items)} items in {spec.collection}")]
+
+
+def summarise(spec: ProcessRaster, progress: Progress) -> dict[str, Any]:
+    """What can be searched now."""
+    (published,) = progress.results("catalogue", CatalogueOutput)
+    return {"collection": spec.collection, "items": [item.item_id for item in published.items]}
+
+
+definition = JobDefinition(
+    spec=ProcessRaster,
+    version=1,
+    checks=(
+        blobs_exist("sources"),
+        raster_headers("sources"),
+        collection_exists("collection", create_option="create_collection"),
+    ),
+    stages=(Stage("inspect", inspect), Stage("convert", convert), Stage("catalogue", catalogue)),
+    is_published=True,
+    summarise=summarise,
+)

@@ -1,0 +1,89 @@
+"""One attempt of a task, as its core sees it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from geoetl.backend.ledger import Claim
+from geoetl.engine.rows import TaskFacts
+from geoetl.engine.services import Services
+from geoetl.errors import LeaseLost
+from geoetl.models.publication import PublicationToken
+from geoetl.models.refs import JobId, RunId
+from geoetl.storage.base import BlobStore
+from geoetl.tasks.context import Publisher
+
+#: Seconds between questions whether the attempt must stop; a cancel is to be seen within two.
+_ASK_EVERY_S = 1.0
+#: Access to storage outlives the attempt by this much, in seconds.
+_ACCESS_MARGIN_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What cores reach the outside with."""
+
+    store: BlobStore
+    publisher: Publisher
+    threads: int
+
+
+class Attempt:
+    """Implements ``TaskContext`` for a claimed task."""
+
+    def __init__(self, services: Services, effects: Effects, claim: Claim, scratch: Path) -> None:
+        self._services = services
+        self._effects = effects
+        self._claim = claim
+        self._facts: TaskFacts = claim.facts
+        self._scratch = scratch
+        self._ask_at = time.monotonic() + _ASK_EVERY_S
+        self._log: FilteringBoundLogger = structlog.get_logger("geoetl.tasks")
+
+    @property
+    def store(self) -> BlobStore:
+        return self._effects.store
+
+    @property
+    def publisher(self) -> Publisher:
+        return self._effects.publisher
+
+    @property
+    def scratch(self) -> Path:
+        return self._scratch
+
+    @property
+    def run_id(self) -> RunId:
+        return self._facts.run_id
+
+    @property
+    def job_id(self) -> JobId:
+        return self._facts.job_id
+
+    @property
+    def token(self) -> PublicationToken:
+        return PublicationToken(run_sequence=self._facts.run_sequence, attempt=self._claim.attempt)
+
+    @property
+    def threads(self) -> int:
+        return self._effects.threads
+
+    @property
+    def access_life_s(self) -> int:
+        return self._facts.time_limit_s + _ACCESS_MARGIN_S
+
+    @property
+    def log(self) -> FilteringBoundLogger:
+        return self._log
+
+    def checkpoint(self) -> None:
+        """Ask the database, at most once a second, whether this attempt still owns its task."""
+        now = time.monotonic()
+        if now < self._ask_at:
+            return
+        self._ask_at = now + _ASK_EVERY_S
+        if self._services.ledger.must_stop(self._claim):
+            raise LeaseLost(f"Attempt {self._claim.attempt} of task {self._claim.task_id} was told to stop.")

@@ -1,0 +1,92 @@
+"""The one Celery wrapper around all cores: input from the claimed row, output checked, errors given a class."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from geoetl.backend.app import OutboxCelery
+from geoetl.backend.ledger import Claim
+from geoetl.backend.task import FencedTask, StopAttempt
+from geoetl.engine.completion import complete_stage
+from geoetl.engine.rows import TaskFacts
+from geoetl.engine.services import Services
+from geoetl.errors import LeaseLost, SystemFault
+from geoetl.models.base import Model
+from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
+from geoetl.tasks.attempt import Attempt, Effects
+from geoetl.tasks.context import TaskContext
+
+type Core[I: Model, O: Model] = Callable[[I, TaskContext], O]
+
+
+def register_core[I: Model, O: Model](
+    app: OutboxCelery, services: Services, effects: Effects, name: TaskName, core: Core[I, O]
+) -> None:
+    """Make ``core`` the Celery task ``name``.
+
+    Raises:
+        TypeError: The core's annotations are not those of the task table's contract.
+    """
+    contract = contract_of(name)
+    annotations = list(core.__annotations__.values())
+    if annotations[0] is not contract.input or annotations[-1] is not contract.output:
+        raise TypeError(
+            f"core {core.__module__}.{core.__name__} takes {annotations[0]} and returns {annotations[-1]}; "
+            f"geoetl/models/tasks.py says {contract.input.__name__} and {contract.output.__name__}"
+        )
+
+    def run(self: FencedTask, *_: Any) -> dict[str, Any]:
+        claim = self.claim
+        facts: TaskFacts = claim.facts
+        given = contract.input.model_validate(facts.input)
+        with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
+            made = _attempt(services, effects, claim, lambda ctx: core(given, ctx))  # pyright: ignore[reportArgumentType] - checked above
+        if not isinstance(made, contract.output):
+            raise SystemFault(f"{name} returned a {type(made).__name__}, not a {contract.output.__name__}.")
+        return made.model_dump(mode="json")
+
+    _add_task(app, str(name), run, time_limit_s=contract.time_limit_s)
+
+
+def register_completion(app: OutboxCelery, services: Services) -> None:
+    """Make the chord callback of every stage."""
+
+    def run(self: FencedTask, *_: Any) -> dict[str, Any]:
+        claim = self.claim
+        with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
+            result, effect = complete_stage(services, claim)
+        self.on_finish(effect)
+        return result
+
+    _add_task(app, COMPLETE_STAGE, run, time_limit_s=600)
+
+
+def _add_task(app: Celery, name: str, run: Callable[..., Any], *, time_limit_s: int) -> None:
+    app.task(run, name=name, bind=True, time_limit=time_limit_s, ignore_result=False)
+
+
+def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[[TaskContext], Model]) -> Model:
+    scratch = Path(tempfile.mkdtemp(prefix="geoetl-", dir=services.settings.raster.scratch_dir))
+    try:
+        return work(Attempt(services, effects, claim, scratch))
+    except LeaseLost as exc:
+        services.ledger.stop(claim)
+        raise StopAttempt(str(exc)) from exc
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _log_fields(claim: Claim) -> dict[str, Any]:
+    facts: TaskFacts = claim.facts
+    return {
+        "job": facts.job_id,
+        "run": facts.run_id,
+        "stage": facts.stage_name,
+        "task": claim.task_id,
+        "attempt": claim.attempt,
+    }

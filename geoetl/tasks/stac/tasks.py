@@ -1,0 +1,10 @@
+"""Registers the catalogue core."""
+
+from collections.abc import Callable
+from typing import Any
+
+from geoetl.tasks.stac.catalogue import publish_items
+
+from geoetl.models.tasks import TaskName
+
+CORES: dict[TaskName, Callable[..., Any]] = {TaskName.STAC_PUBLISH: publish_items}

@@ -1,0 +1,113 @@
+"""Puts a process together: settings, the Celery app, the engine's parts and all tasks."""
+
+import os
+from typing import Any
+
+import psycopg
+from kombu.entity import Exchange, Queue
+
+import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
+from geoetl.backend.app import OutboxCelery
+from geoetl.backend.relay import Relay
+from geoetl.config.settings import Settings, load_settings
+from geoetl.db.catalogue import Catalogue
+from geoetl.db.connections import ConnectionSource, DatabaseRefused, DatabaseUnavailable
+from geoetl.engine.ledger import LEDGER, StageLedger
+from geoetl.engine.messages import TaskMessages
+from geoetl.engine.reaper import Reaper
+from geoetl.engine.services import Services
+from geoetl.preflight.checks import Services as CheckServices
+from geoetl.publication.ledger import Ledger
+from geoetl.publication.publish import PostgresPublisher
+from geoetl.storage.azure import AzureBlobStore
+from geoetl.tasks.attempt import Effects
+from geoetl.tasks.registry import register_all
+from geoetl.worker.bootsteps import install_bootsteps
+
+_SERVICES = "services"
+
+
+class GeoEtl(OutboxCelery):
+    """The Celery app of geoetl, with the parts it was made of."""
+
+    services: Services
+
+
+def create_app(settings: Settings | None = None) -> GeoEtl:
+    """The app that workers, submitters and operators share. Opens no connection before it is needed.
+
+    Raises:
+        SettingsInvalid: The settings are missing or wrong.
+    """
+    settings = settings or load_settings()
+    connections = ConnectionSource(settings.database.app, application_name="geoetl")
+    business = ConnectionSource(settings.database.business, application_name="geoetl")
+    app = GeoEtl(
+        "geoetl",
+        broker=settings.broker.url(),
+        connections=connections,
+        database_errors=(psycopg.Error, DatabaseUnavailable, DatabaseRefused),
+        set_as_current=False,
+    )
+    app.conf.update(_configuration(settings))
+    ledger = StageLedger(connections, lease_s=settings.worker.lease_s)
+    app.ledgers[LEDGER] = ledger
+    catalogue = Catalogue(business)
+    store = AzureBlobStore.from_settings(settings.storage)
+    reaper = Reaper(every_s=settings.worker.reap_s)
+    app.services = Services(
+        settings=settings,
+        app=app,
+        connections=connections,
+        ledger=ledger,
+        relay=Relay(app, sources={LEDGER_SOURCE: TaskMessages()}, chores=reaper.chores()),
+        checks=CheckServices(
+            store=store,
+            collections=catalogue,
+            min_source_bytes=settings.limits.min_source_bytes,
+            max_source_bytes=settings.limits.max_source_bytes,
+        ),
+        published=Ledger(business),
+    )
+    effects = Effects(
+        store=store,
+        publisher=PostgresPublisher(business, catalogue),
+        threads=max(1, available_cpus() // settings.worker.concurrency),
+    )
+    register_all(app, app.services, effects)
+    install_bootsteps(app)
+    return app
+
+
+#: The word in the outbox's ``source`` column.
+LEDGER_SOURCE = "task"
+
+
+def available_cpus() -> int:
+    """CPUs this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    exchange = Exchange("geoetl", type="direct")
+    return {
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "task_acks_late": True,
+        "task_queues": [Queue(queue.name, exchange, routing_key=queue.name) for queue in settings.broker.queues],
+        "task_default_queue": settings.broker.standard.name,
+        "task_default_exchange": exchange.name,
+        "task_default_routing_key": settings.broker.standard.name,
+        "task_time_limit": settings.worker.task_time_limit_s,
+        "worker_concurrency": settings.worker.concurrency,
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": settings.worker.max_tasks_per_child,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # The control plane needs topics, which the transport does not speak yet.
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_transport_options": settings.broker.transport_options(),
+        "worker_hijack_root_logger": False,
+    }
