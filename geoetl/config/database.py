@@ -2,7 +2,6 @@
 
 from typing import Literal, Self
 
-from psycopg.conninfo import make_conninfo
 from pydantic import Field, SecretStr, model_validator
 
 from geoetl.config.section import Section
@@ -30,16 +29,17 @@ class DatabaseTarget(Section):
 
     def conninfo(self, *, application_name: str = "geoetl") -> str:
         """A libpq connection string. It holds the password: never print it; ``str(target)`` is safe to print."""
-        return make_conninfo(
-            host=self.host,
-            port=self.port,
-            dbname=self.dbname,
-            user=self.user,
-            password=self.password.get_secret_value() if self.password else None,
-            sslmode=self.sslmode,
-            connect_timeout=self.connect_timeout_s,
-            application_name=application_name,
-        )
+        parts: dict[str, object] = {
+            "host": self.host,
+            "port": self.port,
+            "dbname": self.dbname,
+            "user": self.user,
+            "password": self.password.get_secret_value() if self.password else "",
+            "sslmode": self.sslmode,
+            "connect_timeout": self.connect_timeout_s,
+            "application_name": application_name,
+        }
+        return " ".join(f"{name}={_quote(str(value))}" for name, value in parts.items() if value != "")
 
     def is_same_database(self, other: "DatabaseTarget") -> bool:
         """Whether both name one database, whatever the role."""
@@ -69,3 +69,8 @@ class DatabaseSettings(Section):
         if self.business_owner is not None and not self.business_owner.is_same_database(self.business):
             raise ValueError("business_owner must name the same host, port and dbname as business")
         return self
+
+
+def _quote(value: str) -> str:
+    # https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

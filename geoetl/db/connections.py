@@ -75,10 +75,11 @@ def database_errors(doing: str) -> Generator[None]:
 
 
 class ConnectionSource:
-    """Callable that hands each thread of each process its own open, idle connection, opened when first asked.
+    """Callable that hands each thread of each process its own open connection, opened when first asked.
 
     Safe across fork: a child never touches its parent's connections, it opens its own. A connection that the server
-    has closed meanwhile, or that was left inside a transaction, is replaced or rolled back before it is handed out.
+    has closed meanwhile is replaced. Within one thread it is always the same connection: called inside a transaction,
+    what it returns is inside that transaction too.
     """
 
     def __init__(self, target: DatabaseTarget, *, application_name: str) -> None:
@@ -127,11 +128,4 @@ def _is_usable(connection: Connection) -> bool:
         connection.pgconn.consume_input()
     except psycopg.OperationalError:
         return False
-    status = connection.pgconn.transaction_status
-    if status in {pq.TransactionStatus.INTRANS, pq.TransactionStatus.INERROR}:
-        try:
-            connection.rollback()
-        except psycopg.OperationalError:
-            return False
-        status = connection.pgconn.transaction_status
-    return status == pq.TransactionStatus.IDLE
+    return connection.pgconn.status == pq.ConnStatus.OK

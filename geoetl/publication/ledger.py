@@ -1,16 +1,19 @@
 """The ledger: which artefact is the published one of an item, by which run, under which token."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
 from psycopg.rows import class_row
 
-from geoetl.db.connections import Connection, ConnectionFactory, database_errors
+from geoetl.db.connections import Connection, database_errors
 from geoetl.errors import GeoEtlError, LeaseLost
 from geoetl.models.publication import Publication, PublicationToken
 from geoetl.models.refs import RunId
+
+#: Gives the calling thread's connection to the business database, in autocommit mode (``ConnectionSource``).
+type ConnectionFactory = Callable[[], Connection]
 
 
 class Superseded(GeoEtlError):

@@ -41,6 +41,11 @@ class AzureBlobStore:
     def __init__(self, tiers: Mapping[Tier, TierAccess], *, retries: int = DEFAULT_RETRIES) -> None:
         self._accounts = {tier: AzureAccount(tier, access, retries=retries) for tier, access in tiers.items()}
 
+    def close(self) -> None:
+        """Close this process's connections. A later call opens new ones."""
+        for account in self._accounts.values():
+            account.close()
+
     def properties(self, ref: BlobRef) -> BlobProperties:
         with translate_azure_errors("read the properties of", ref):
             return _properties(ref, self._account(ref.tier).blob(ref).get_blob_properties())

@@ -118,6 +118,11 @@ class AzureAccount:
             **signer,
         )
 
+    def close(self) -> None:
+        """Close this process's connections; a later call opens new ones."""
+        if (service := self._services.pop(os.getpid(), None)) is not None:
+            service.close()
+
     @property
     def ca_file(self) -> Path | None:
         return self._access.ca_file

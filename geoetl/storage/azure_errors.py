@@ -24,8 +24,8 @@ _DENIED_HINTS = {
         "The account key or token is not the account's, or this machine's clock is off by more than 15 minutes."
     ),
     "AuthorizationFailure": (
-        "The account's network rules or its 'allow key access' setting refuse this client: "
-        "open them to this network, or use an identity."
+        "The account refuses this client: open its network rules to this network, use an identity where it does not "
+        "allow keys, and check the key."
     ),
     "AuthorizationPermissionMismatch": (
         "Grant this identity 'Storage Blob Data Reader' on the account to read, 'Storage Blob Data Contributor' to "

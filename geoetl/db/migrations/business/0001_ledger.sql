@@ -67,8 +67,3 @@ CREATE TRIGGER keep_artefact_history AFTER UPDATE ON geoetl.artefact
 FOR EACH ROW WHEN ((old.artefact_uri, old.etag, old.run_id, old.state)
     IS DISTINCT FROM (new.artefact_uri, new.etag, new.run_id, new.state))
 EXECUTE FUNCTION geoetl.keep_artefact_history_v1();
-
--- The runtime role publishes. It cannot delete, truncate or rewrite the past.
-GRANT USAGE ON SCHEMA geoetl TO geoetl_worker;
-GRANT SELECT, INSERT, UPDATE ON geoetl.artefact TO geoetl_worker;
-GRANT SELECT, INSERT ON geoetl.artefact_history TO geoetl_worker;

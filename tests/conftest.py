@@ -1,0 +1,39 @@
+"""Services shared by all tests. Nothing starts before a test asks for it."""
+
+from collections.abc import Generator
+
+import pytest
+
+from geoetl.config import DatabaseTarget
+from tests.stack import TestDatabases, require
+
+
+@pytest.fixture(scope="session")
+def databases() -> Generator[TestDatabases]:
+    """A private PostgreSQL cluster, as its administrator."""
+    databases = TestDatabases()
+    require(databases.start)
+    yield databases
+    databases.stop()
+
+
+@pytest.fixture
+def app_db(databases: TestDatabases) -> Generator[DatabaseTarget]:
+    """A fresh, migrated app database, as its owner."""
+    target = databases.new_app()
+    yield target
+    databases.drop(target)
+
+
+@pytest.fixture
+def business_db(databases: TestDatabases) -> Generator[DatabaseTarget]:
+    """A fresh, migrated business database with pgSTAC, as the worker role."""
+    target = databases.new_business()
+    yield target
+    databases.drop(target)
+
+
+@pytest.fixture
+def business_owner_db(business_db: DatabaseTarget) -> DatabaseTarget:
+    """The database of ``business_db``, as its owner."""
+    return business_db.model_copy(update={"user": "geoetl_migrator"})
