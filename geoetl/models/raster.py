@@ -26,7 +26,8 @@ class BandFacts(Model):
 
     dtype: str
     """A numpy name, or ``cint16`` / ``cint32`` for GDAL's complex integers."""
-    nodata: float | Literal["nan", "inf", "-inf"] | None = None
+    nodata: int | float | Literal["nan", "inf", "-inf"] | None = None
+    """An ``int`` for integer bands: a float would not hold every 64-bit value."""
     color_interpretation: str = "undefined"
     description: str = ""
     unit: str = ""
@@ -53,6 +54,8 @@ class RasterFacts(Model):
     """left, bottom, right, top in the raster's CRS; of the outer box where it is rotated."""
     is_rotated: bool = False
     gcp_count: int = 0
+    approximate_transform: tuple[float, float, float, float, float, float] | None = None
+    """Affine fitted to the GCPs where there is no geotransform; good enough for a footprint, not for measuring."""
     block_shape: tuple[int, int]
     """Rows, columns of a block."""
     compression: str = ""
@@ -62,6 +65,9 @@ class RasterFacts(Model):
     datetime_tag: str = ""
     """The TIFF's own ``TIFFTAG_DATETIME``, as written."""
     tags: dict[str, str] = Field(default_factory=dict[str, str])
+    """The dataset's own tags, short ones only: long ones stay in the file."""
+    lost_domains: tuple[str, ...] = ()
+    """Metadata domains of other software, which GDAL's COG driver does not carry over."""
     blob: BlobFacts
 
     @property

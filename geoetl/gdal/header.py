@@ -1,0 +1,135 @@
+"""What a raster's header says, read without touching a pixel."""
+
+import math
+from typing import Literal
+
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import CRSError
+from rasterio.io import DatasetReader
+from rasterio.transform import from_gcps
+
+from geoetl.gdal.open import gdal_errors, open_raster
+from geoetl.models.raster import BandFacts, BlobFacts, RasterFacts
+from geoetl.storage.base import GdalAccess
+
+type Nodata = int | float | None
+type NodataWord = int | float | str | None
+
+#: Tags travel in task rows: what is longer is left in the file, where the COG driver keeps it.
+_MAX_TAG_CHARS = 512
+_MAX_TAGS = 64
+#: Domains GDAL derives from the file itself, and those its GeoTIFF writer carries over.
+_KEPT_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "xml:XMP", "TIFF"}
+
+
+def read_facts(access: GdalAccess, blob: BlobFacts, ref: str, *, driver: str = "GTiff") -> RasterFacts:
+    """Open a raster and read its header.
+
+    Raises:
+        BadData: ``unreadable-raster``: GDAL cannot open it.
+        TransientError: The storage did not answer.
+    """
+    with open_raster(access, ref, driver=driver) as src, gdal_errors(ref, "Reading the header of", access=access):
+        return facts_of(src, blob)
+
+
+def facts_of(src: DatasetReader, blob: BlobFacts) -> RasterFacts:
+    """The facts of a raster that is open already."""
+    gcps, gcps_crs = src.gcps
+    crs = src.crs or gcps_crs
+    # rasterio returns the identity where there is none, and an explicit one (null island, rows going north, a degree
+    # per pixel) is no georeference that anybody means.
+    transform = None if src.transform.is_identity else _six(src.transform)
+    structure = src.tags(ns="IMAGE_STRUCTURE")
+    tags = src.tags()
+    return RasterFacts(
+        driver=src.driver,
+        width=src.width,
+        height=src.height,
+        bands=tuple(_band(src, index) for index in src.indexes),
+        crs=crs_wkt(crs) if crs else None,
+        epsg=crs.to_epsg(confidence_threshold=100) if crs else None,
+        transform=transform,
+        bounds=_bounds(src) if transform else None,
+        is_rotated=transform is not None and not src.transform.is_rectilinear,
+        gcp_count=len(gcps),
+        approximate_transform=_six(from_gcps(gcps)) if gcps and not transform else None,
+        block_shape=src.block_shapes[0],
+        compression=structure.get("COMPRESSION", ""),
+        interleave=structure.get("INTERLEAVE", ""),
+        mask_kind=_mask_kind(src),
+        subdatasets=tuple(src.subdatasets),
+        datetime_tag=tags.get("TIFFTAG_DATETIME", ""),
+        tags=_short(tags),
+        lost_domains=tuple(
+            sorted(name for name in src.tag_namespaces() if name not in _KEPT_DOMAINS and not name.startswith("xml:"))
+        ),
+        blob=blob,
+    )
+
+
+def crs_wkt(crs: CRS) -> str:
+    """WKT2:2019 of a CRS; WKT1 where GDAL has no WKT2 for it."""
+    try:
+        return crs.to_wkt(version="WKT2_2019")
+    except CRSError:
+        return crs.to_wkt()
+
+
+def nodata_word(value: Nodata) -> NodataWord:
+    """A nodata value that JSON can hold."""
+    if value is None or math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+
+
+def nodata_value(word: NodataWord) -> Nodata:
+    """The number behind a nodata value from JSON."""
+    return float(word) if isinstance(word, str) else word
+
+
+def _band(src: DatasetReader, index: int) -> BandFacts:
+    at = index - 1
+    bits = src.tags(index, ns="IMAGE_STRUCTURE").get("NBITS")
+    color = src.colorinterp[at]
+    return BandFacts(
+        dtype=src.dtypes[at],
+        nodata=nodata_word(src.nodatavals[at]),  # pyright: ignore[reportArgumentType]  # the words of the model
+        color_interpretation=color.name,
+        description=_clean(src.descriptions[at] or ""),
+        unit=_clean(src.units[at] or ""),
+        scale=src.scales[at],
+        offset=src.offsets[at],
+        bits=int(bits) if bits else None,
+        has_palette=color is ColorInterp.palette,
+    )
+
+
+def _mask_kind(src: DatasetReader) -> Literal["none", "nodata", "alpha", "internal"]:
+    if ColorInterp.alpha in src.colorinterp:
+        return "alpha"
+    if any(MaskFlags.per_dataset in flags for flags in src.mask_flag_enums):
+        return "internal"
+    return "nodata" if any(value is not None for value in src.nodatavals) else "none"
+
+
+def _bounds(src: DatasetReader) -> tuple[float, float, float, float]:
+    corners = [src.transform @ (x, y) for x in (0, src.width) for y in (0, src.height)]
+    xs, ys = [x for x, _ in corners], [y for _, y in corners]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _six(transform: object) -> tuple[float, float, float, float, float, float]:
+    a, b, c, d, e, f, *_ = transform  # pyright: ignore[reportGeneralTypeIssues]  # Affine is a tuple of nine
+    return a, b, c, d, e, f
+
+
+def _short(tags: dict[str, str]) -> dict[str, str]:
+    kept = [(_clean(key), _clean(value)) for key, value in tags.items() if len(key) + len(value) <= _MAX_TAG_CHARS]
+    return dict(sorted(kept)[:_MAX_TAGS])
+
+
+def _clean(text: str) -> str:
+    """Without NUL characters, which PostgreSQL's jsonb cannot hold."""
+    return text.replace("\0", "")

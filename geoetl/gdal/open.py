@@ -1,0 +1,103 @@
+"""Opening rasters: hardened settings, one driver, and GDAL's errors in our words."""
+
+import re
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import DatasetReader
+
+from geoetl.errors import BadData, TransientError
+from geoetl.gdal.env import gdal_env
+from geoetl.storage.base import GdalAccess
+
+#: The georeference comes from inside the file alone (GDAL would look for .tfw, .tab and .xml too).
+_OPEN_OPTIONS: dict[str, dict[str, Any]] = {
+    "GTiff": {"GEOREF_SOURCES": "INTERNAL"},
+    "JP2OpenJPEG": {"GEOREF_SOURCES": "INTERNAL", "STRICT": "YES"},
+    # Written by us around a file that was checked (see sources.py); never what a user sent.
+    "VRT": {},
+}
+
+_NETWORK_TROUBLE = re.compile(
+    r"HTTP (response code|error)[^0-9]*(408|429|5\d\d)|timed? ?out|could ?n.t connect|couldn't resolve"
+    r"|connection (reset|refused|closed)|recv failure|send failure|empty reply",
+    re.IGNORECASE,
+)
+#: A query string holds a signature, a key is one: neither may reach a message.
+_QUERY = re.compile(r"\?[^\s'\"]+")
+
+
+@contextmanager
+def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads: int = 1) -> Generator[DatasetReader]:
+    """Open one raster for reading, with the hardened settings for as long as the block lasts.
+
+    Args:
+        access: Where it is and how to get at it.
+        ref: What messages call it; the reference the user knows.
+        driver: The one GDAL driver allowed, as ``formats.sniff`` decided.
+        threads: For decoding.
+
+    Raises:
+        BadData: ``unreadable-raster``: GDAL cannot open it.
+        TransientError: The storage did not answer.
+    """
+    with gdal_env(access.options, threads=threads):
+        with gdal_errors(ref, "Opening", access=access), without_georeference_warning():
+            dataset = rasterio.open(access.path, driver=driver, sharing=False, **_OPEN_OPTIONS[driver])
+        with dataset:
+            yield dataset
+
+
+@contextmanager
+def gdal_errors(
+    ref: str, doing: str, *, code: str = "unreadable-raster", access: GdalAccess | None = None
+) -> Generator[None]:
+    """Translate what rasterio and GDAL raise inside the block.
+
+    Args:
+        ref: The object the block works on, for the message.
+        doing: What is tried, as the message begins: ``Opening``, ``Reading the header of``.
+        code: Of the ``BadData`` that is raised.
+        access: Its path is replaced by ``ref`` in GDAL's words.
+    """
+    try:
+        yield
+    except (RasterioError, RasterioIOError) as exc:
+        found = gdal_words(exc, ref, access)
+        if _NETWORK_TROUBLE.search(found):
+            raise TransientError(f"{doing} {ref} failed because the storage did not answer: {found}.") from exc
+        raise BadData(
+            f"{doing} {ref} failed; GDAL says: {found}.",
+            code=code,
+            hint="Open the file with gdalinfo, mend or export it again, and upload it anew.",
+        ) from exc
+
+
+def gdal_words(exc: BaseException, ref: str, access: GdalAccess | None = None) -> str:
+    """What GDAL said, from the exception and its causes; without local paths, signatures and keys."""
+    parts: list[str] = []
+    current: BaseException | None = exc
+    while current is not None:
+        text = str(getattr(current, "errmsg", "") or current).strip().rstrip(".")
+        if text and text not in parts and not text.startswith("Read failed. See previous"):
+            parts.append(text)
+        current = current.__cause__
+    words = "; ".join(parts) or type(exc).__name__
+    if access is not None:
+        words = words.replace(access.path, ref).replace(access.path.rpartition("/")[2], ref.rpartition("/")[2])
+        for secret in access.options.values():
+            if len(secret) > 8:
+                words = words.replace(secret, "***")
+    return _QUERY.sub("", words)
+
+
+@contextmanager
+def without_georeference_warning() -> Generator[None]:
+    """Quiet rasterio inside the block: a missing georeference is a finding of ours, not a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

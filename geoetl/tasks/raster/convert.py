@@ -1,0 +1,142 @@
+"""Make one COG of one source: fetch, write, validate, upload."""
+
+import resource
+from pathlib import Path
+
+import rasterio.shutil
+from rasterio.io import DatasetReader
+
+from geoetl.errors import SystemFault
+from geoetl.gdal.footprint import footprint
+from geoetl.gdal.header import nodata_value, read_facts
+from geoetl.gdal.open import gdal_errors, open_raster
+from geoetl.gdal.sources import open_source
+from geoetl.models.raster import BlobFacts, CogProduct, ConvertInput, RasterFacts
+from geoetl.models.refs import BlobRef
+from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
+from geoetl.tasks.context import TaskContext
+from geoetl.tasks.raster.profiles import CogProfile, choose_profile
+from geoetl.tasks.raster.thumbnail import thumbnail_png
+from geoetl.tasks.raster.validate import validate_cog
+from geoetl.tasks.raster.warp import warp_to
+from geoetl.tasks.raster.workspace import fetch_source, sha256_of
+
+COG_CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+#: Room for a COG that does not compress at all, with its overviews (one third), which GDAL first writes apart.
+_COG_BYTES_PER_DECODED_BYTE = 1.7
+
+
+def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
+    """Write, check and upload the COG of one source.
+
+    Raises:
+        BadData: ``source-changed``, ``unreadable-raster``, ``profile-unsuitable``, ``unwarpable``.
+        InvalidInput: The CRS or the nodata value asked for cannot be.
+        SystemFault: ``cog-differs``: what was written is not what it should be.
+        TransientError: ``scratch-full``, or the storage is away.
+    """
+    room = int(task.facts.decoded_bytes * _COG_BYTES_PER_DECODED_BYTE * (2 if task.target_crs else 1))
+    path = fetch_source(task.source, task.etag, ctx, size_bytes=task.facts.blob.size_bytes, more_bytes=room)
+    nodata = nodata_value(task.nodata)
+    profile = choose_profile(
+        task.profile,
+        task.facts,
+        task.source,
+        threads=ctx.threads,
+        resampling=task.resampling,
+        has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
+    )
+    cog = ctx.scratch / "cog.tif"
+    with open_source(path, task.source, source_crs=task.source_crs, nodata=nodata, threads=ctx.threads) as src:
+        if task.target_crs is None:
+            checks = _write(src, cog, profile, task.source, ctx)
+        else:
+            warped = ctx.scratch / "warped.tif"
+            warp_to(src, warped, task.target_crs, task.source, ctx, resampling=profile.warp_resampling)
+            with open_raster(GdalAccess(str(warped), {}), task.source, threads=ctx.threads) as intermediate:
+                checks = _write(intermediate, cog, profile, task.source, ctx)
+            warped.unlink()
+    path.unlink()
+    return _upload(task, cog, profile, checks, ctx)
+
+
+def _write(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: TaskContext) -> dict[str, bool]:
+    """Write the COG of an open raster beside it and validate it; the checks by name."""
+    ctx.checkpoint()
+    with gdal_errors(ref, "Writing the COG of", code="unwritable"):
+        rasterio.shutil.copy(src, str(cog), driver="COG", **profile.options)
+    ctx.checkpoint()
+    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)
+
+
+def _upload(
+    task: ConvertInput, cog: Path, profile: CogProfile, checks: dict[str, bool], ctx: TaskContext
+) -> CogProduct:
+    target = attempt_path(task.target, ctx.token.attempt)
+    size_bytes, digest = cog.stat().st_size, sha256_of(cog)
+    facts = read_facts(GdalAccess(str(cog), {}), BlobFacts(size_bytes=size_bytes, etag=""), target)
+    outline = footprint(facts, task.source)
+    thumbnail = thumbnail_png(cog, target)
+    ctx.checkpoint()
+    thumbnail_ref = BlobRef(f"{target.removesuffix('.tif')}.thumbnail.png")
+    _put(ctx, thumbnail_ref, thumbnail, "image/png", {})
+    provenance = {"sha256": digest, "run": ctx.run_id, "source_etag": task.etag}
+    stored = _put(ctx, target, cog, COG_CONTENT_TYPE, provenance)
+    cog.unlink()
+    return CogProduct(
+        source=task.source,
+        cog=target,
+        thumbnail=thumbnail_ref,
+        etag=stored.etag,
+        size_bytes=size_bytes,
+        sha256=digest,
+        facts=_with_blob(facts, stored),
+        footprint=outline.geometry,
+        bbox=outline.bbox,
+        profile=profile.name,
+        overview_resampling=profile.overview_resampling,
+        checks=checks,
+        # Linux counts in KiB.
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def attempt_path(target: BlobRef, attempt: int) -> BlobRef:
+    """Where this attempt writes: every attempt of a run has a path of its own, the first the plain one.
+
+    Attempts only grow, so what lies under a path was written by this attempt or not at all: the late upload of a zombie
+    cannot become, or be taken for, the product of its successor. What lost is removed by the sweeper.
+    """
+    if attempt <= 1:
+        return target
+    stem, dot, suffix = target.rpartition(".")
+    return BlobRef(f"{stem}.attempt{attempt}{dot}{suffix}")
+
+
+def _put(
+    ctx: TaskContext, ref: BlobRef, content: Path | bytes, content_type: str, metadata: dict[str, str]
+) -> BlobProperties:
+    """Write a blob where there is none. One that is there already must be this upload, whose answer was lost."""
+    try:
+        return ctx.store.upload(ref, content, content_type=content_type, metadata=metadata)
+    except BlobExists as exc:
+        found = ctx.store.properties(ref)
+        size_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+        if found.size_bytes == size_bytes and found.metadata.get("sha256") == metadata.get("sha256"):
+            return found
+        raise SystemFault(
+            f"Uploading {ref} failed: another blob of {found.size_bytes:,} bytes is there (ETag {found.etag}), and "
+            f"products are never overwritten.",
+            code="target-exists",
+            hint="A path names its run and attempt, so this should not happen. Run the job again with force.",
+        ) from exc
+
+
+def _with_blob(facts: RasterFacts, stored: BlobProperties) -> RasterFacts:
+    blob = BlobFacts(
+        size_bytes=stored.size_bytes,
+        etag=stored.etag,
+        content_type=stored.content_type,
+        last_modified=stored.last_modified,
+    )
+    return facts.model_copy(update={"blob": blob})

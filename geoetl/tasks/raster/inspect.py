@@ -1,0 +1,128 @@
+"""Check one source whole: its header, and every block of every band."""
+
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioIOError
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
+
+from geoetl.errors import BadData
+from geoetl.gdal.acquisition import resolve_datetime
+from geoetl.gdal.footprint import footprint
+from geoetl.gdal.header import facts_of, nodata_value
+from geoetl.gdal.layout import check_tiff_layout
+from geoetl.gdal.open import gdal_words
+from geoetl.gdal.sources import open_source
+from geoetl.gdal.windows import blocks, pieces
+from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput
+from geoetl.storage.base import GdalAccess
+from geoetl.tasks.context import TaskContext
+from geoetl.tasks.raster.statistics import RunningStatistics
+from geoetl.tasks.raster.workspace import fetch_source
+
+
+def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
+    """Decode every block of a source and gather what the later stages need.
+
+    Raises:
+        BadData: ``source-changed``, ``truncated``, ``unreadable-raster``, ``corrupt-block``, ``only-nodata``,
+            ``no-footprint``, ``no-datetime`` or ``invalid-datetime``.
+        TransientError: ``scratch-full``, or the storage is away.
+    """
+    properties = ctx.store.properties(task.source)
+    path = fetch_source(task.source, task.etag, ctx, size_bytes=properties.size_bytes)
+    size_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        is_tiff = file.read(2) in {b"II", b"MM"}
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        if is_tiff and (problem := check_tiff_layout(read, size_bytes)):
+            raise BadData(
+                f"Inspecting {task.source} failed: {problem.found}.", code="truncated", hint="Upload the file again."
+            )
+    blob = BlobFacts(
+        size_bytes=size_bytes,
+        etag=task.etag,
+        content_type=properties.content_type,
+        last_modified=properties.last_modified,
+    )
+    with open_source(
+        path, task.source, source_crs=task.source_crs, nodata=nodata_value(task.nodata), threads=ctx.threads
+    ) as src:
+        facts = facts_of(src, blob)
+        footprint(facts, task.source)
+        acquisition = resolve_datetime(
+            facts.datetime_tag,
+            task.source,
+            instant=task.datetime,
+            start=task.start_datetime,
+            end=task.end_datetime,
+        )
+        statistics = _read_everything(src, task.source, str(path), ctx)
+    return InspectOutput(
+        facts=facts,
+        statistics=tuple(band.result() for band in statistics),
+        datetime=acquisition.instant,
+        start_datetime=acquisition.start,
+        end_datetime=acquisition.end,
+    )
+
+
+def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
+    """Statistics of every band, from every pixel."""
+    statistics = [RunningStatistics() for _ in src.indexes]
+    # Alpha says which pixels count; it does not count itself.
+    is_data = [color is not ColorInterp.alpha for color in src.colorinterp]
+    is_masked = [MaskFlags.all_valid not in flags for flags in src.mask_flag_enums]
+    for piece in pieces(src):
+        ctx.checkpoint()
+        try:
+            values = src.read(window=piece)
+            masks = src.read_masks(window=piece) if any(is_masked) else None
+        except RasterioIOError as exc:
+            raise _corrupt(src, ref, path, piece, exc) from exc
+        for at, band in enumerate(statistics):
+            is_valid = masks[at] != 0 if masks is not None and is_masked[at] else None
+            band.add(values[at], is_valid)
+    if not any(band.valid for band, counts in zip(statistics, is_data, strict=True) if counts):
+        raise BadData(
+            f"Inspecting {ref} found no valid pixel: all {src.width} x {src.height} pixels of "
+            f"{'the band' if src.count == 1 else f'{src.count} bands'} are nodata or masked.",
+            code="only-nodata",
+            hint="Check the nodata value (in the file or in the job) and the export that wrote the file.",
+        )
+    return statistics
+
+
+def _corrupt(src: DatasetReader, ref: str, path: str, piece: Window, exc: RasterioIOError) -> BadData:
+    """Which block it is: read the failed piece again, block by block."""
+    where = f"the window at column {piece.col_off}, row {piece.row_off}"
+    found: BaseException = exc
+    for block in blocks(src, piece):
+        band = _first_broken_band(src, block)
+        if band is not None:
+            index, found = band
+            height, width = src.block_shapes[0]
+            where = (
+                f"band {index}, block ({block.row_off // height}, {block.col_off // width}), "
+                f"columns {block.col_off} to {block.col_off + block.width}, "
+                f"rows {block.row_off} to {block.row_off + block.height}"
+            )
+            break
+    return BadData(
+        f"Decoding {ref} failed at {where}; GDAL says: {gdal_words(found, ref, GdalAccess(path, {}))}.",
+        code="corrupt-block",
+        hint="The file is damaged: export or upload it again.",
+    )
+
+
+def _first_broken_band(src: DatasetReader, block: Window) -> tuple[int, BaseException] | None:
+    for index in src.indexes:
+        try:
+            src.read(index, window=block)
+            src.read_masks(index, window=block)
+        except RasterioIOError as exc:
+            return index, exc
+    return None

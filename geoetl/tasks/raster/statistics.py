@@ -1,0 +1,67 @@
+"""Statistics of bands at full resolution, gathered piece by piece."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from geoetl.models.raster import BandStatistics
+
+
+@dataclass(slots=True)
+class RunningStatistics:
+    """Of one band. Pieces are merged as Chan, Golub and LeVeque (1979) do: no cancellation, one pass."""
+
+    pixels: int = 0
+    valid: int = 0
+    """Pixels that are not masked and not NaN."""
+    _counted: int = 0
+    """Those of them that are finite: infinity has no mean."""
+    _mean: float = 0.0
+    _squares: float = 0.0
+    _minimum: float = float("inf")
+    _maximum: float = float("-inf")
+
+    def add(self, values: npt.NDArray[np.generic], is_valid: npt.NDArray[np.bool_] | None) -> None:
+        """Take in one piece.
+
+        Args:
+            values: Of any shape and dtype.
+            is_valid: Of the same shape; None where every pixel is valid.
+        """
+        self.pixels += values.size
+        chosen = values.ravel() if is_valid is None else values[is_valid]
+        if chosen.dtype.kind in "fc":
+            chosen = chosen[~np.isnan(chosen)]
+        self.valid += chosen.size
+        if chosen.dtype.kind == "c":
+            return
+        if chosen.dtype.kind == "f":
+            chosen = chosen[np.isfinite(chosen)]
+        if chosen.size:
+            self._merge(chosen)
+
+    def _merge(self, chosen: npt.NDArray[np.generic]) -> None:
+        numbers = chosen.astype(np.float64)
+        count, mean = numbers.size, float(numbers.mean())
+        deviations = numbers - mean
+        squares = float(np.dot(deviations, deviations))
+        total = self._counted + count
+        delta = mean - self._mean
+        self._squares += squares + delta * delta * self._counted * count / total
+        self._mean += delta * count / total
+        self._counted = total
+        self._minimum = min(self._minimum, float(numbers.min()))
+        self._maximum = max(self._maximum, float(numbers.max()))
+
+    def result(self) -> BandStatistics | None:
+        """The statistics; None where no valid value has an order."""
+        if not self._counted:
+            return None
+        return BandStatistics(
+            minimum=self._minimum,
+            maximum=self._maximum,
+            mean=self._mean,
+            stddev=(self._squares / self._counted) ** 0.5,
+            valid_percent=100.0 * self.valid / self.pixels,
+        )

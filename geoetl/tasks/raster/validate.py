@@ -1,0 +1,117 @@
+"""Is the written file a COG, and is it the source? Both are shown before anything is uploaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader
+from rio_cogeo.cogeo import cog_validate
+
+from geoetl.errors import SystemFault
+from geoetl.gdal.env import gdal_env
+from geoetl.gdal.open import gdal_errors, open_raster, without_georeference_warning
+from geoetl.gdal.windows import pieces
+from geoetl.storage.base import GdalAccess
+from geoetl.tasks.context import TaskContext
+
+
+def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, is_lossy: bool) -> dict[str, bool]:
+    """Check a written COG with a second implementation (rio-cogeo, strict), and compare it with what it was made of.
+
+    Args:
+        cog: The written file.
+        src: What the COG driver read: the source, or its reprojection.
+        ref: What messages call the source.
+        ctx: For checkpoints.
+        is_lossy: Pixels may differ; every block is still decoded.
+
+    Returns:
+        Each check by name, all true.
+
+    Raises:
+        SystemFault: ``cog-differs``: a check failed. The source passed its own checks, so the writer is at fault.
+    """
+    checks = {"strict_cog": _is_strict_cog(cog)}
+    with open_raster(GdalAccess(str(cog), {}), ref, threads=ctx.threads) as dst:
+        checks |= {f"{name}_equal": fact(src) == fact(dst) for name, fact in _HEADER_FACTS.items()}
+        checks["tags_equal"] = _tags_kept(src, dst)
+        if checks["size_equal"]:
+            with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable"):
+                checks |= _compare_pixels(src, dst, ctx, is_lossy=is_lossy)
+    if failed := sorted(name for name, passed in checks.items() if not passed):
+        raise SystemFault(
+            f"The COG of {ref} was written but is not as it should be; failed checks: {', '.join(failed)}.",
+            code="cog-differs",
+            hint="Nothing was published. Report this with the source file.",
+        )
+    return checks
+
+
+def _is_strict_cog(cog: Path) -> bool:
+    with gdal_env(), without_georeference_warning():
+        is_valid, _errors, _warnings = cog_validate(cog, strict=True, quiet=True)
+    return is_valid
+
+
+def _palettes(dataset: DatasetReader) -> list[dict[int, tuple[int, ...]] | None]:
+    palettes: list[dict[int, tuple[int, ...]] | None] = []
+    for index in dataset.indexes:
+        try:
+            palettes.append(dict(dataset.colormap(index)))
+        except ValueError:  # rasterio's way to say that there is none
+            palettes.append(None)
+    return palettes
+
+
+def _georeference(dataset: DatasetReader) -> tuple[object, ...]:
+    gcps, gcps_crs = dataset.gcps
+    points = tuple((point.col, point.row, point.x, point.y, point.z) for point in gcps)
+    return dataset.crs, gcps_crs, dataset.transform, points
+
+
+def _nodata(dataset: DatasetReader) -> list[str]:
+    # As text, because NaN is not equal to itself.
+    return [str(value) for value in dataset.nodatavals]
+
+
+#: What must be equal, by check name.
+_HEADER_FACTS: dict[str, Callable[[DatasetReader], object]] = {
+    "size": lambda dataset: (dataset.width, dataset.height, dataset.count),
+    "dtype": lambda dataset: tuple(dataset.dtypes),
+    "georeference": _georeference,
+    "nodata": _nodata,
+    "palette": _palettes,
+    "color_interpretation": lambda dataset: dataset.colorinterp,
+    "descriptions": lambda dataset: tuple(text or "" for text in dataset.descriptions),
+    "scale_offset": lambda dataset: (dataset.scales, dataset.offsets),
+    "units": lambda dataset: tuple(text or "" for text in dataset.units),
+    "mask_kind": lambda dataset: [MaskFlags.per_dataset in flags for flags in dataset.mask_flag_enums],
+}
+
+
+def _tags_kept(src: DatasetReader, dst: DatasetReader) -> bool:
+    """Whether every tag of the source is in the COG. The COG may have more: GDAL writes how it was made."""
+    return all(
+        (src.tags(index).items() <= dst.tags(index).items()) if index else (src.tags().items() <= dst.tags().items())
+        for index in (0, *src.indexes)
+    )
+
+
+def _compare_pixels(src: DatasetReader, dst: DatasetReader, ctx: TaskContext, *, is_lossy: bool) -> dict[str, bool]:
+    has_masks = any(MaskFlags.all_valid not in flags for flags in dst.mask_flag_enums)
+    pixels_equal = masks_equal = True
+    for piece in pieces(dst):
+        ctx.checkpoint()
+        written = dst.read(window=piece)
+        if not is_lossy:
+            pixels_equal = pixels_equal and _same(src.read(window=piece), written)
+        if has_masks and not is_lossy:
+            masks_equal = masks_equal and np.array_equal(src.read_masks(window=piece), dst.read_masks(window=piece))
+    decoded = {"every_block_decoded": True}
+    return decoded if is_lossy else decoded | {"pixels_equal": pixels_equal, "mask_equal": masks_equal}
+
+
+def _same(one: npt.NDArray[np.generic], other: npt.NDArray[np.generic]) -> bool:
+    return np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")

@@ -1,0 +1,66 @@
+"""The scratch folder of an attempt: room is checked before, the source comes in with the ETag that was checked."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from geoetl.errors import BadData, TransientError
+from geoetl.models.refs import BlobRef
+from geoetl.storage.base import BlobChanged, BlobNotFound
+from geoetl.tasks.context import TaskContext
+
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, size_bytes: int, more_bytes: int = 0) -> Path:
+    """A local copy of a source blob, of exactly the version that was checked at submit.
+
+    Args:
+        ref: The source.
+        etag: Its ETag at submit.
+        ctx: Owns the scratch folder; it is removed with the attempt.
+        size_bytes: Of the source.
+        more_bytes: Room the task needs besides.
+
+    Raises:
+        BadData: ``source-changed``: replaced or deleted since submit.
+        TransientError: ``scratch-full``: this worker has no room now; another may have.
+    """
+    require_space(ctx.scratch, size_bytes + more_bytes, ref)
+    # A plain name of ours: GDAL treats some names specially, and a user's name is data.
+    path = ctx.scratch / "source.bin"
+    try:
+        ctx.store.download(ref, path, etag=etag)
+    except (BlobChanged, BlobNotFound) as exc:
+        is_gone = isinstance(exc, BlobNotFound)
+        raise BadData(
+            f"Reading {ref} failed: it was {'deleted' if is_gone else 'replaced'} after the job was submitted "
+            f"(the job was checked against ETag {etag}).",
+            code="source-changed",
+            hint="Submit the job again, so that the present version is checked and used.",
+        ) from exc
+    return path
+
+
+def require_space(folder: Path, needed_bytes: int, ref: str) -> None:
+    """Refuse work that cannot end.
+
+    Raises:
+        TransientError: ``scratch-full``.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise TransientError(
+            f"Working on {ref} needs {needed_bytes / 1e9:,.2f} GB of scratch; there are {free / 1e9:,.2f} GB.",
+            code="scratch-full",
+            hint="It is tried again later; give the workers a larger scratch volume if this stays.",
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read once in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Cores of the catalogue task: build STAC items, publish them."""
