@@ -1,0 +1,193 @@
+"""kombu's channel: what Celery calls to declare, publish, consume and settle."""
+
+import queue as queues
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from string import punctuation
+from typing import TYPE_CHECKING, Any
+
+from amqp.protocol import queue_declare_ok_t
+from kombu.transport import virtual
+from kombu.utils.uuid import uuid
+
+from geoetl.transport.batch import PublishBatch
+from geoetl.transport.credit import Budget
+from geoetl.transport.delivery import Delivery, Outcome
+from geoetl.transport.links import ReceiveLink
+from geoetl.transport.messages import from_service_bus, to_service_bus
+from geoetl.transport.namespace import Namespace
+
+if TYPE_CHECKING:
+    from geoetl.transport.transport import Transport
+
+#: Service Bus allows letters, digits and these in an entity name; everything else becomes `_` (as in kombu).
+_ENTITY_NAME = {ord(mark): "_" for mark in set(punctuation) - set("_.-")}
+
+#: How long `basic_consume` waits for the link, so that a worker is ready when it says so. It opens anyway.
+CONSUME_READY_TIMEOUT_S = 5.0
+
+
+class QoS(virtual.QoS):
+    """kombu's bookkeeping of unacknowledged messages, without its idea of requeueing: the service does that."""
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: ARG002 - kombu's signature
+        self._quick_ack(delivery_tag)
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
+        """Nothing: `Channel.close` gives unsettled messages back."""
+        self._on_collect.cancel()
+
+
+class Channel(virtual.Channel):
+    """A channel over the process's namespace object. Settling is thread-safe; the rest is for one thread."""
+
+    QoS = QoS
+    do_restore = False
+    #: Bodies travel as they are; nothing is base64.
+    body_encoding = None
+    from_transport_options = ("deadletter_queue",)
+
+    connection: "Transport | None"
+
+    def __init__(self, connection: "Transport", **kwargs: Any) -> None:
+        super().__init__(connection, **kwargs)
+        self._namespace: Namespace = connection.namespace
+        self._budget = Budget()
+        self._unsettled: dict[str, Delivery] = {}
+        self._links: dict[str, ReceiveLink] = {}
+
+    @property
+    def namespace(self) -> Namespace:
+        """The namespace of this process; a channel inherited over a fork moves to the child's own."""
+        if not self._namespace.is_ours and self.connection is not None:
+            self._namespace = self.connection.namespace
+            self._links, self._unsettled = {}, {}
+        return self._namespace
+
+    def entity(self, queue: str) -> str:
+        """The name of a queue on the service."""
+        return (self._namespace.options.queue_name_prefix + queue).translate(_ENTITY_NAME)
+
+    # -- queues ----------------------------------------------------------------------------------------------------
+
+    def queue_declare(self, queue: str | None = None, passive: bool = False, **kwargs: Any) -> Any:
+        """Declare a queue. The message count is only asked for with `passive`: it costs an HTTP request."""
+        if passive:
+            return super().queue_declare(queue, passive=True, **kwargs)
+        name = queue or f"amq.gen-{uuid()}"
+        self._new_queue(name, **kwargs)
+        return queue_declare_ok_t(name, 0, 0)
+
+    def _new_queue(self, queue: str, **_: Any) -> None:
+        self.namespace.declarations.ensure(self.entity(queue))
+
+    def _has_queue(self, queue: str, **_: Any) -> Any:
+        return self.namespace.declarations.exists(self.entity(queue))
+
+    def _size(self, queue: str) -> Any:
+        return self.namespace.declarations.active_messages(self.entity(queue))
+
+    def _delete(self, queue: str, *_: Any, **__: Any) -> None:
+        self.namespace.declarations.delete(self.entity(queue))
+
+    def _purge(self, queue: str) -> int:
+        return self.namespace.purge(self.entity(queue))
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    def _put(self, queue: str, message: dict[str, Any], *, batch: PublishBatch | None = None, **_: Any) -> None:
+        outgoing = to_service_bus(
+            message, now=datetime.now(UTC), expires_grace_s=self._namespace.options.expires_grace_s
+        )
+        if batch is not None:
+            batch.add(self.entity(queue), outgoing)
+        else:
+            self.namespace.send(self.entity(queue), [outgoing])
+
+    def create_publish_batch(self, max_size: int) -> PublishBatch:
+        return PublishBatch(self, max_size=max_size)
+
+    # -- consuming -------------------------------------------------------------------------------------------------
+
+    def basic_qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
+        super().basic_qos(prefetch_size, prefetch_count, apply_global)
+        self._budget.prefetch_count = prefetch_count
+        if self._links:
+            self.namespace.receiving.set_prefetch(self._budget, prefetch_count)
+
+    def basic_consume(
+        self, queue: str, no_ack: bool, callback: Callable[..., Any], consumer_tag: str, **kwargs: Any
+    ) -> None:
+        super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
+        transport = self.connection
+        assert transport is not None, "kombu consumes on open channels"
+
+        def sink(delivery: Delivery) -> None:
+            transport.deliver_soon(self, queue, delivery)
+
+        link = self.namespace.receiving.consume(self.entity(queue), self._budget, sink, no_ack=no_ack)
+        self._links[consumer_tag] = link
+        link.ready.wait(CONSUME_READY_TIMEOUT_S)
+
+    def basic_cancel(self, consumer_tag: str) -> None:
+        super().basic_cancel(consumer_tag)
+        if self._namespace.is_ours and (link := self._links.get(consumer_tag)) is not None:
+            self._namespace.receiving.cancel(link)
+
+    def receive(self, delivery: Delivery) -> dict[str, Any]:
+        """The payload of a delivery, which is from now on unsettled.
+
+        Raises:
+            UnreadableMessageError: no kombu producer wrote it.
+        """
+        tag = str(delivery.token)
+        payload = from_service_bus(delivery.message, delivery_tag=tag)
+        if not delivery.link.no_ack:
+            self._unsettled[tag] = delivery
+        return payload
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        super().basic_ack(delivery_tag, multiple)
+        if (delivery := self._unsettled.pop(delivery_tag, None)) is not None:
+            self._namespace.receiving.settle(delivery, Outcome.COMPLETE)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        super().basic_reject(delivery_tag, requeue)
+        if (delivery := self._unsettled.pop(delivery_tag, None)) is None:
+            return
+        if requeue:
+            self._namespace.receiving.requeue(delivery)
+        else:
+            self.dead_letter(delivery, reason="RejectedByWorker", description="rejected without requeue")
+
+    def dead_letter(self, delivery: Delivery, *, reason: str, description: str) -> None:
+        """Move a message to the dead-letter queue, where its reason says who did it."""
+        message = delivery.message
+        task = f"task {message.subject or '?'}[{message.correlation_id or '?'}]"
+        self._namespace.receiving.settle(
+            delivery, Outcome.DEAD_LETTER, reason=reason,
+            description=f"{task} {description} by {socket.gethostname()}, delivery {delivery.delivery_count + 1}",
+        )  # fmt: skip
+
+    def release(self, delivery: Delivery) -> None:
+        """Give back a message that nobody here will look at; not counted as a failed delivery."""
+        self._namespace.receiving.settle(delivery, Outcome.RELEASE)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Fetch one message if there is one. It is removed at once, so it cannot be rejected back to the queue."""
+        return super().basic_get(queue, no_ack=True, **kwargs)
+
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's signature
+        message = self.namespace.take_one(self.entity(queue))
+        if message is None:
+            raise queues.Empty
+        return from_service_bus(message, delivery_tag=self._next_delivery_tag())
+
+    def close(self) -> None:
+        """Close the channel: what was not settled goes back to its queue, uncounted."""
+        if not self.closed:
+            super().close()
+            if self._links and self._namespace.is_ours:
+                self._namespace.receiving.close(list(self._links.values()))
+            self._links, self._unsettled = {}, {}

@@ -1,0 +1,88 @@
+"""The SDK's client objects for an address: the public half of the SDK, built in one place."""
+
+from typing import Any
+
+from azure.core.pipeline.transport import HttpRequest, HttpResponse, RequestsTransport
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
+from azure.servicebus import ServiceBusClient, ServiceBusReceiveMode, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.management import ServiceBusAdministrationClient
+
+from geoetl.transport import sdk
+from geoetl.transport.options import Options
+from geoetl.transport.urls import Address, Identity
+
+
+class Clients:
+    """Makes receivers, senders and administration clients. Opens nothing by itself."""
+
+    def __init__(self, address: Address, options: Options) -> None:
+        self._address = address
+        self._admin_endpoint = options.admin_endpoint
+        self._credential = address.credential or _identity(address)
+        # Links reopen themselves with backoff and jitter, so the SDK's own retries (which sleep) would only delay that.
+        self._linking = self._client(retry_total=0)
+        # Requests by lock token keep one quick retry: their connection is idle most of the time.
+        self._controlling = self._client(retry_total=1, retry_backoff_factor=0.05)
+
+    def _client(self, **retries: Any) -> ServiceBusClient:
+        if self._credential is None:
+            return ServiceBusClient.from_connection_string(self._address.connection_string(), **retries)
+        if self._address.is_emulator:
+            retries["use_tls"] = False
+        return ServiceBusClient(self._address.host, self._credential, **retries)
+
+    def receiver(self, entity: str) -> ServiceBusReceiver:
+        """A receiver to be opened by `sdk.ReceivingLink`.
+
+        `prefetch_count=1` and `keep_alive=0` keep the SDK from starting a thread that reads the same socket and
+        releases what it finds; credit is only ever issued by us.
+        """
+        return self._linking.get_queue_receiver(
+            entity, prefetch_count=1, keep_alive=0, socket_timeout=sdk.SOCKET_TIMEOUT_S
+        )
+
+    def control_receiver(self, entity: str) -> ServiceBusReceiver:
+        return self._controlling.get_queue_receiver(
+            entity, prefetch_count=1, keep_alive=0, socket_timeout=sdk.SOCKET_TIMEOUT_S
+        )
+
+    def sender(self, entity: str) -> ServiceBusSender:
+        return self._linking.get_queue_sender(entity, keep_alive=0)
+
+    def puller(self, entity: str, *, receive_and_delete: bool = False) -> ServiceBusReceiver:
+        """An ordinary receiver of the public API, for the rare synchronous operations (basic_get, purge)."""
+        mode = ServiceBusReceiveMode.RECEIVE_AND_DELETE if receive_and_delete else ServiceBusReceiveMode.PEEK_LOCK
+        return self._controlling.get_queue_receiver(entity, receive_mode=mode)
+
+    def admin(self) -> ServiceBusAdministrationClient:
+        """A short-lived administration client.
+
+        Short-lived on purpose: a closed one cannot be reopened, and an idle one leaks its socket into forked children.
+        """
+        endpoint = self._admin_endpoint or self._address.host
+        plain: dict[str, Any] = {"transport": _PlainHttp()} if self._address.is_emulator else {}
+        if self._credential is None:
+            text = self._address.connection_string(endpoint=endpoint)
+            return ServiceBusAdministrationClient.from_connection_string(text, **plain)
+        return ServiceBusAdministrationClient(endpoint, self._credential, **plain)
+
+
+class _PlainHttp(RequestsTransport):
+    """The administration client hard-codes https; emulators speak http."""
+
+    def send(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:  # pyright: ignore[reportIncompatibleMethodOverride] - the base declares overloads for a second request type that this client never uses
+        if request.url.startswith("https://"):
+            request.url = "http://" + request.url.removeprefix("https://")
+        return super().send(request, **kwargs)
+
+
+def _identity(address: Address) -> Any:
+    match address.identity:
+        case None:
+            return None
+        case Identity.DEFAULT:
+            return DefaultAzureCredential(managed_identity_client_id=address.client_id)
+        case Identity.MANAGED:
+            return ManagedIdentityCredential(client_id=address.client_id)
+        case Identity.WORKLOAD:
+            return WorkloadIdentityCredential(client_id=address.client_id)

@@ -1,0 +1,185 @@
+"""One consumer's link to one queue, across reconnections. Touched by the reactor thread only."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from azure.servicebus import ServiceBusReceivedMessage
+
+from geoetl.transport import sdk
+from geoetl.transport.credit import NO_ACK_CREDIT, Budget, credit_to_issue
+from geoetl.transport.delivery import Delivery, Outcome
+from geoetl.transport.signals import link_lost, link_restored
+
+if TYPE_CHECKING:
+    from geoetl.transport.receiving import Receiving
+
+logger = logging.getLogger(__name__)
+
+#: First and longest pause between attempts to open a link; each pause is doubled and jittered by half.
+REOPEN_PAUSE_S = (0.05, 15.0)
+
+#: A settlement not answered for so long is repeated by lock token.
+SETTLE_TIMEOUT_S = 5.0
+
+
+class ReceiveLink:
+    """A queue being consumed for one channel."""
+
+    def __init__(
+        self, receiving: "Receiving", entity: str, budget: Budget, sink: Callable[[Delivery], None], *, no_ack: bool
+    ) -> None:
+        self.entity = entity
+        self.budget = budget
+        #: Hands a delivery to the application; called on the reactor thread, must not block.
+        self.sink = sink
+        self.no_ack = no_ack
+        #: Position in the order of service; the queue with the smallest is served next.
+        self.last_served = 0
+        #: Number of times the link was opened; messages of an earlier opening are settled by lock token.
+        self.epoch = 0
+        #: Set when the link was ready for the first time.
+        self.ready = threading.Event()
+        #: No more messages are wanted; what was handed out can still be settled.
+        self.is_stopping = False
+        self.is_closed = False
+        self._receiving = receiving
+        self._sdk: sdk.ReceivingLink | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._sdk is not None
+
+    @property
+    def has_unconfirmed(self) -> bool:
+        return self._sdk is not None and self._sdk.has_unconfirmed
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def open_soon(self) -> None:
+        """Open on a short-lived thread: connecting blocks, and the reactor must not."""
+        threading.Thread(target=self._open, name=f"servicebus-open-{self.entity}", daemon=True).start()
+
+    def _open(self) -> None:
+        pause_s, longest_s = REOPEN_PAUSE_S
+        attempts = 0
+        while not self.is_closed:
+            attempts += 1
+            try:
+                self._receiving.declare(self.entity)
+                opened = sdk.ReceivingLink(self._receiving.clients.receiver(self.entity))
+            except Exception as error:
+                log = logger.warning if attempts == 1 else logger.debug
+                log("cannot receive from %s yet (attempt %d): %s", self.entity, attempts, error)
+                time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                pause_s = min(pause_s * 2, longest_s)
+            else:
+                self._receiving.reactor.call(self._adopt, opened, attempts)
+                return
+
+    def _adopt(self, opened: sdk.ReceivingLink, attempts: int) -> None:
+        if self.is_closed:
+            opened.abort()
+            return
+        self._sdk = opened
+        self.epoch += 1
+        self._receiving.reactor.watch(opened.sock, self.on_readable)
+        self.ready.set()
+        if self.epoch > 1:
+            logger.info("receiving from %s again after %d attempts", self.entity, attempts)
+            link_restored.send(sender=type(self), queue=self.entity, attempts=attempts)
+        else:
+            logger.info("receiving from %s", self.entity)
+        self._receiving.serve(self.budget)
+
+    def on_lost(self, error: Exception) -> None:
+        """The connection or link is gone: settle by token what was not confirmed, and open again."""
+        if self._sdk is None:
+            return
+        lost, self._sdk = self._sdk, None
+        error = sdk.translate(error)
+        self._receiving.reactor.unwatch(lost.sock)
+        for delivery in lost.take_unconfirmed():
+            self._receiving.settle_by_token(delivery)
+        lost.abort()
+        logger.warning("lost the link to %s, reopening: %s", self.entity, error)
+        link_lost.send(sender=type(self), queue=self.entity, error=error)
+        self.open_soon()
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def on_readable(self) -> None:
+        """Process what has arrived: confirmations of settlements, then messages."""
+        if self._sdk is None:
+            return
+        try:
+            messages, has_more = self._sdk.read()
+        except Exception as error:
+            self.on_lost(error)
+            return
+        for delivery, error in self._sdk.confirmed():
+            self._receiving.on_settled(delivery, error)
+        for message in messages:
+            self._receiving.on_arrival(self._delivery(message))
+        if has_more:
+            self._receiving.reactor.call(self.on_readable)
+        if messages:
+            self._receiving.serve(self.budget)
+
+    def _delivery(self, message: ServiceBusReceivedMessage) -> Delivery:
+        token = message.lock_token
+        assert isinstance(token, UUID), "a message received under peek-lock has a lock token"
+        return Delivery(
+            link=self, epoch=self.epoch, message=message, token=token, lock_s=self._receiving.lock_s_of(message)
+        )
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Send an outcome over the link the message came by; False when that is not possible any more."""
+        if self._sdk is None or delivery.epoch != self.epoch:
+            return False
+        try:
+            self._sdk.settle(delivery, outcome)
+        except Exception as error:
+            self.on_lost(error)
+            return False
+        return True
+
+    def adjust_credit(self, free_slots: int, *, may_withdraw: bool) -> None:
+        if self._sdk is None:
+            return
+        wanted = 0 if self.is_stopping else NO_ACK_CREDIT if self.no_ack else free_slots
+        credit = credit_to_issue(wanted=wanted, current=self._sdk.credit, may_withdraw=may_withdraw or self.is_stopping)
+        if credit is None:
+            return
+        try:
+            self._sdk.set_credit(credit)
+        except Exception as error:
+            self.on_lost(error)
+
+    def tick(self) -> None:
+        """Once a second: keep the connection and its token alive, and give up on unanswered settlements."""
+        if self._sdk is None:
+            return
+        try:
+            self._sdk.tick()
+        except Exception as error:
+            self.on_lost(error)
+            return
+        for delivery in self._sdk.take_unconfirmed(older_than_s=SETTLE_TIMEOUT_S):
+            self._receiving.settle_by_token(delivery)
+
+    def detach(self) -> sdk.ReceivingLink | None:
+        """Take the open link away from the reactor, to be closed elsewhere."""
+        self.is_closed = True
+        taken, self._sdk = self._sdk, None
+        if taken is not None:
+            self._receiving.reactor.unwatch(taken.sock)
+        return taken
+
+    @property
+    def socket(self):
+        return self._sdk.sock if self._sdk is not None else None

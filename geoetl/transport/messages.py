@@ -1,0 +1,110 @@
+"""Between kombu's message dictionaries and Service Bus messages. No I/O.
+
+The body of a task goes as it is; everything kombu puts around it (headers, properties, content encoding) goes as one
+JSON application property, so that nothing is encoded twice. Messages of kombu's own azureservicebus transport (all of
+it as JSON in the body, the task's body in base64) are understood, and written when the headers outgrow a property.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+from kombu.utils.json import dumps, loads
+
+#: Application property that carries kombu's envelope without the body.
+ENVELOPE_PROPERTY: Final = "kombu"
+
+#: Service Bus limits all headers of a message to 64 KB; above this, the envelope goes into the body.
+MAX_ENVELOPE_CHARS: Final = 24_000
+
+#: Header of a Celery message -> application property, for filters, explorers and tracing on the service.
+_VISIBLE_HEADERS: Final = {"task": "task", "id": "id", "root_id": "root_id", "group": "group", "retries": "retries"}
+
+
+class UnreadableMessageError(ValueError):
+    """A message that no kombu producer wrote."""
+
+
+def to_service_bus(payload: dict[str, Any], *, now: datetime, expires_grace_s: float) -> ServiceBusMessage:
+    """The message to send for a kombu payload.
+
+    `eta` becomes the time at which the service shows the message; the header stays, so Celery's own check passes.
+    `expires` becomes a time to live, counted from then, plus the grace.
+    """
+    headers: Mapping[str, Any] = payload.get("headers") or {}
+    properties: Mapping[str, Any] = payload["properties"]
+    eta = _as_time(headers.get("eta"))
+    scheduled = eta if eta is not None and eta > now else None
+    body, envelope = _split(payload)
+    visible = {name: headers[header] for header, name in _VISIBLE_HEADERS.items() if headers.get(header) is not None}
+    return ServiceBusMessage(
+        body,
+        # Unique per publish: a retry and a resend repeat the task's id, and a queue may detect duplicates by this one.
+        message_id=properties["delivery_tag"],
+        correlation_id=properties.get("correlation_id") or headers.get("id"),
+        subject=headers.get("task"),
+        content_type=payload.get("content-type"),
+        application_properties={**visible, **envelope},
+        scheduled_enqueue_time_utc=scheduled,
+        time_to_live=_time_to_live(headers, properties, start=scheduled or now, grace_s=expires_grace_s),
+    )
+
+
+def from_service_bus(message: ServiceBusReceivedMessage, *, delivery_tag: str) -> dict[str, Any]:
+    """The kombu payload of a received message, with what the service knows about its delivery.
+
+    Raises:
+        UnreadableMessageError: the message is of no form that kombu or this transport writes.
+    """
+    try:
+        body = b"".join(message.body)
+        properties = message.application_properties or {}
+        envelope = properties.get(ENVELOPE_PROPERTY.encode()) or properties.get(ENVELOPE_PROPERTY)
+        payload: dict[str, Any] = loads(body if envelope is None else envelope)
+        if envelope is not None:
+            payload["body"] = body
+        payload["properties"]["delivery_tag"] = delivery_tag
+        info = payload["properties"].setdefault("delivery_info", {})
+        headers = payload.setdefault("headers", {})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnreadableMessageError(f"not a message of kombu: {type(error).__name__}: {error}") from error
+    count = message.delivery_count or 0
+    info["redelivered"] = count > 0
+    info["delivery_count"] = count
+    # Celery copies only a few keys of delivery_info to tasks, but all headers: `self.request.delivery_count`.
+    headers["delivery_count"] = count
+    return payload
+
+
+def _split(payload: dict[str, Any]) -> tuple[bytes | str, dict[str, str]]:
+    body = payload["body"]
+    envelope = dumps({name: value for name, value in payload.items() if name != "body"})
+    if len(envelope) <= MAX_ENVELOPE_CHARS:
+        return body, {ENVELOPE_PROPERTY: envelope}
+    if isinstance(body, str):
+        return dumps(payload), {}
+    # JSON cannot carry bytes; kombu's own encoding can.
+    from kombu.transport.virtual.base import Base64  # noqa: PLC0415
+
+    properties = {**payload["properties"], "body_encoding": "base64"}
+    return dumps({**payload, "body": Base64().encode(body), "properties": properties}), {}
+
+
+def _time_to_live(
+    headers: Mapping[str, Any], properties: Mapping[str, Any], *, start: datetime, grace_s: float
+) -> timedelta | None:
+    expires = _as_time(headers.get("expires"))
+    if expires is not None:
+        return max(expires - start, timedelta(0)) + timedelta(seconds=grace_s)
+    if expiration := properties.get("expiration"):  # kombu: milliseconds, as text
+        return timedelta(milliseconds=max(1, int(expiration)))
+    return None
+
+
+def _as_time(value: str | datetime | None) -> datetime | None:
+    """A header's time; without a zone it is UTC, as Celery writes it."""
+    if value is None:
+        return None
+    time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

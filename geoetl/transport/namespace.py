@@ -1,0 +1,85 @@
+"""Everything one process has open at one Service Bus namespace, shared by all its kombu connections."""
+
+import os
+import threading
+
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
+
+from geoetl.transport import fork, sdk
+from geoetl.transport.clients import Clients
+from geoetl.transport.declare import Declarations
+from geoetl.transport.options import Options
+from geoetl.transport.receiving import Receiving
+from geoetl.transport.sender import Senders
+from geoetl.transport.urls import Address
+
+
+class Namespace:
+    """Senders, declarations and, once something is consumed, the reactor. Belongs to the process that made it."""
+
+    def __init__(self, address: Address, options: Options) -> None:
+        sdk.check_version()
+        self.pid = os.getpid()
+        self.address = address
+        self.options = options
+        self.clients = Clients(address, options)
+        self.declarations = Declarations(self.clients, options)
+        self._senders = Senders(self.clients, options, self.declarations)
+        self._lock = threading.Lock()
+        self._receiving: Receiving | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a child that inherited the object; it must leave it alone."""
+        return self.pid == os.getpid()
+
+    @property
+    def receiving(self) -> Receiving:
+        """The reactor and control threads, started at first use: a process that only publishes has none."""
+        with self._lock:
+            if self._receiving is None:
+                self._receiving = Receiving(self.clients, self.options, self.declarations.ensure)
+                self._receiving.start()
+            return self._receiving
+
+    def send(self, entity: str, messages: list[ServiceBusMessage]) -> None:
+        self._senders.send(entity, messages)
+
+    def take_one(self, entity: str) -> ServiceBusReceivedMessage | None:
+        """Receive and remove one message if there is one; for `basic_get`."""
+        with self.clients.puller(entity, receive_and_delete=True) as puller:
+            return next(iter(puller.receive_messages(1, max_wait_time=1)), None)
+
+    def purge(self, entity: str) -> int:
+        """Remove the messages that are ready; how many."""
+        removed = 0
+        with self.clients.puller(entity, receive_and_delete=True) as puller:
+            while messages := puller.receive_messages(500, max_wait_time=1):
+                removed += len(messages)
+        return removed
+
+    def close(self) -> None:
+        """Stop the threads and drop the connections. Messages still held come back when their lock expires."""
+        if self._receiving is not None:
+            self._receiving.stop()
+        self._senders.close()
+
+    def close_inherited(self) -> None:
+        """In a forked child: close the parent's sockets without a word on them."""
+        sockets = self._senders.sockets()
+        if self._receiving is not None:
+            sockets += self._receiving.sockets()
+            self._receiving.close_inherited()
+        for sock in sockets:
+            fork.close_quietly(sock)
+
+
+def namespace_for(address: Address, options: Options) -> Namespace:
+    """The namespace object of this process for an address; made when first asked for."""
+    return fork.per_process((address, repr(options)), lambda: Namespace(address, options))
+
+
+def close_all() -> None:
+    """Close every namespace of this process: threads, links, senders. For tests and orderly shutdowns."""
+    for namespace in fork.forget_all():
+        namespace.close()

@@ -1,0 +1,109 @@
+"""The transport's options: what an app may put in `broker_transport_options`."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from geoetl.transport.errors import InvalidOptionError
+
+logger = logging.getLogger(__name__)
+
+#: Service Bus locks a message for at most this long at a time.
+MAX_LOCK_DURATION_S = 300
+
+#: Options of kombu itself, or of kombu's own transports, that need no warning.
+_KOMBU_OPTIONS = frozenset({
+    "callback", "client_properties", "confirm_publish", "connect_retries_timeout", "deadletter_queue", "errback",
+    "interval_max", "interval_start", "interval_step", "max_retries", "polling_interval", "retry_errors", "on_revive",
+})  # fmt: skip
+
+#: Options of kombu's azureservicebus transport and what takes their place here.
+_REPLACED = {
+    "peek_lock_seconds": "use `lock_duration_s`",
+    "use_lock_renewal": "locks are always renewed",
+    "max_lock_renewal_duration": "locks are renewed for as long as the message is held",
+    "wait_time_seconds": "there is no polling",
+    "queue_create_timeout_seconds": "use `create_queues` and the admin client's own retries",
+    "uamqp_keep_alive_interval": "not needed",
+    "retry_total": "use `send_attempts`",
+    "retry_backoff_factor": "use `send_attempts`",
+    "retry_backoff_max": "use `send_attempts`",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Everything that can be tuned; the defaults are meant for tasks of seconds to hours."""
+
+    connection_string: str | None = None
+    """A full connection string; wins over the URL. Keeps the key out of `broker_url`."""
+
+    credential: Any = None
+    """A credential object of azure-identity or azure-core; wins over the one named in the URL."""
+
+    admin_endpoint: str | None = None
+    """`host:port` of the administration API when it is not where messages go. Emulators only."""
+
+    transport_type: str = "amqp"
+    """`amqp`: TCP port 5671. Nothing else yet: a WebSocket has no socket the reactor could watch."""
+
+    create_queues: bool = True
+    """Create missing queues (needs the Manage right, checked once per process and queue). False: never call the
+    administration API; Sender and Receiver rights are enough and queues must exist."""
+
+    queue_name_prefix: str = ""
+    """Put before every queue name on the service."""
+
+    lock_duration_s: float = MAX_LOCK_DURATION_S
+    """How long the service locks a message without hearing from us; given to queues when they are created. A third of
+    it is the interval of renewal, so the service may be unreachable for two thirds before a running task can be run
+    twice. The price of a long lock: what a killed machine held comes back after up to this long."""
+
+    max_delivery_count: int = 100
+    """Failed deliveries (abandoned, or lock lost) before the service dead-letters a message. Its own default, 10, is
+    soon used up by scale-in. Given to queues when they are created."""
+
+    dead_letter_on_expiry: bool = True
+    """Expired messages go to the dead-letter queue instead of vanishing. Given to queues when they are created."""
+
+    expires_grace_s: float = 3600
+    """Added to a task's `expires` as time to live, so that a worker still sees, revokes and reports an expired task."""
+
+    requeue_delay_s: float = 0.2
+    """A task rejected with requeue is given back after this long, doubled with each delivery, so that it cannot spin.
+    """
+
+    requeue_delay_max_s: float = 30
+    """Bound of the doubled delay."""
+
+    send_attempts: int = 4
+    """Attempts of one publish on transient errors, the second at once (the idle connection may have been closed), then
+    after about 0.3, 0.9, 2.7 s. kombu's `task_publish_retry` comes on top."""
+
+    send_timeout_s: float = 30
+    """Longest wait for the service to accept one message or batch."""
+
+    def __post_init__(self) -> None:
+        _check(0 < self.lock_duration_s <= MAX_LOCK_DURATION_S, "lock_duration_s", self.lock_duration_s, "0 < x <= 300")
+        _check(1 <= self.max_delivery_count <= 2000, "max_delivery_count", self.max_delivery_count, "1 to 2000")
+        _check(self.send_attempts >= 1, "send_attempts", self.send_attempts, "at least 1")
+        _check(self.transport_type == "amqp", "transport_type", self.transport_type, "'amqp'")
+
+    @classmethod
+    def from_dict(cls, given: Mapping[str, Any]) -> "Options":
+        """Options out of `broker_transport_options`; warns of what it does not know, once per call.
+
+        Raises:
+            InvalidOptionError: a value cannot be honoured.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in sorted(set(given) - known - _KOMBU_OPTIONS):
+            hint = _REPLACED.get(name, f"known are {', '.join(sorted(known))}")
+            logger.warning("transport option %r has no effect: %s", name, hint)
+        return cls(**{name: value for name, value in given.items() if name in known})
+
+
+def _check(fact: bool, name: str, value: object, accepted: str) -> None:
+    if not fact:
+        raise InvalidOptionError(f"Transport option `{name}` is {value!r}; accepted: {accepted}.")

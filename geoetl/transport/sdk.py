@@ -1,0 +1,332 @@
+"""Every private name of azure-servicebus that the transport relies on, and nothing else.
+
+The public API settles one message at a time, waits for each, and shares one lock between reading and writing: a settle
+then waits up to 0.2 s for an idle reader. Below it, links can be read when their socket is readable, credit can be set
+exactly, and dispositions can be pipelined. That needs private names, so the version is pinned and checked at start, and
+a contract test fails when one of these changes.
+
+What is used of `azure.servicebus` 7.15 (receiver and sender are the public objects, `handler` is `._handler`):
+
+* `receiver._create_handler(auth)`, `handler.open()`, `handler.client_ready()`, `receiver._running`: the body of the
+  SDK's own `_open` without its `time.sleep(0.05)` after every frame (3 ms instead of 0.46 s).
+* `handler._connection`: `.listen(wait=False)` reads one frame; `._error`; `._transport.sock`;
+  `._get_remote_timeout(now)` sends the empty frame that keeps an idle connection alive.
+* `handler._link`: `.flow(link_credit=n)` (absolute), `.current_link_credit`, `.get_state()` (raises the link's error),
+  `._outgoing_disposition(...)`, `._pending_dispositions` (filled when the peer confirms).
+* `handler._received_messages`: queue of `(frame, message)`; `receiver._build_received_message` makes the public one.
+* `handler._cbs_authenticator.handle_token()`: refreshes the token; the SDK only calls it inside its own receive loop.
+* `message._delivery_id`, `message._delivery_tag`.
+* `receiver._renew_locks(*tokens)` (several locks in one request) and `receiver._settle_message_via_mgmt_link(...)`
+  (settle by lock token; the public methods first refuse by the local clock).
+* `sender._max_message_size_on_link`, `sender._max_batch_size_on_link`.
+"""
+
+import logging
+import select
+import socket
+import time
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, Final
+from uuid import UUID
+
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus._common.constants import (
+    MESSAGE_ABANDON,
+    MESSAGE_COMPLETE,
+    MESSAGE_DEAD_LETTER,
+    MESSAGE_MGMT_SETTLEMENT_TERM_MAP,
+    MGMT_REQUEST_DEAD_LETTER_ERROR_DESCRIPTION,
+    MGMT_REQUEST_DEAD_LETTER_REASON,
+)
+from azure.servicebus._common.utils import create_authentication
+from azure.servicebus._pyamqp.constants import LinkState
+from azure.servicebus._pyamqp.error import AMQPError
+from azure.servicebus._pyamqp.outcomes import Accepted, Modified, Rejected, Released
+from azure.servicebus._pyamqp.receiver import check_disposition_outcome, outcome_name
+from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
+from azure.servicebus.exceptions import MessageLockLostError, ServiceBusConnectionError, ServiceBusError
+
+from geoetl.transport.delivery import Delivery, Outcome
+from geoetl.transport.errors import UnsupportedSdkError
+
+#: The release series whose private names this file knows.
+SUPPORTED_SERIES: Final = "7.15."
+
+#: Longest wait for a link to be attached and authorised.
+OPEN_TIMEOUT_S: Final = 15.0
+
+#: The service's blocking read: only reached for the rest of a frame whose beginning has arrived.
+SOCKET_TIMEOUT_S: Final = 0.05
+
+#: Frames read from one link before the other links get their turn.
+FRAMES_PER_READ: Final = 200
+
+#: The limit of Standard namespaces, and of a batch on any namespace that does not say otherwise.
+STANDARD_MESSAGE_LIMIT_BYTES: Final = 256 * 1024
+
+_DEAD_LETTER_CONDITION: Final = b"com.microsoft:dead-letter"
+
+_MGMT_OPERATION: Final = {
+    Outcome.COMPLETE: MESSAGE_COMPLETE,
+    Outcome.ABANDON: MESSAGE_ABANDON,
+    Outcome.RELEASE: MESSAGE_ABANDON,  # `released` cannot be said by token
+    Outcome.DEAD_LETTER: MESSAGE_DEAD_LETTER,
+}
+
+# The SDK's exception translator logs what it translates; the caller of `translate` decides what to log.
+_silent = logging.getLogger(f"{__name__}.silent")
+_silent.addHandler(logging.NullHandler())
+_silent.propagate = False
+
+
+def check_version() -> None:
+    """Refuse an SDK whose private names may differ.
+
+    Raises:
+        UnsupportedSdkError: azure-servicebus is not of the supported series.
+    """
+    installed = version("azure-servicebus")
+    if not installed.startswith(SUPPORTED_SERIES):
+        raise UnsupportedSdkError(
+            f"azure-servicebus {installed} is installed; this transport uses private names of {SUPPORTED_SERIES}x. "
+            f"Install 'azure-servicebus~={SUPPORTED_SERIES}0'."
+        )
+
+
+def translate(error: Exception) -> Exception:
+    """The public exception for one of the SDK's private AMQP errors; anything else unchanged."""
+    if isinstance(error, ServiceBusError | OSError):
+        return error
+    return PyamqpTransport.create_servicebus_exception(_silent, error)
+
+
+def is_lock_lost(error: BaseException) -> bool:
+    """Whether the service says that the message is no longer ours."""
+    return isinstance(error, MessageLockLostError)
+
+
+def _open(handle: Any) -> None:
+    """Open a receiver or sender without the SDK's sleeps.
+
+    Raises:
+        ServiceBusError: the service refused, or the link was not ready in time.
+        OSError: no connection.
+    """
+    deadline = time.monotonic() + OPEN_TIMEOUT_S
+    try:
+        handle._create_handler(create_authentication(handle))
+        handler = handle._handler
+        handler.open()
+        # `client_ready` also answers True for a refused link; the refusal's reason comes in the frame after.
+        while not (handler.client_ready() and handler._link.get_state() is LinkState.ATTACHED):
+            _check_deadline(deadline)
+    except Exception as error:
+        abort(handle)
+        raise translate(error) from error
+    handle._running = True
+
+
+def _check_deadline(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise ServiceBusConnectionError(message=f"The link was not ready within {OPEN_TIMEOUT_S:.0f} s.")
+
+
+def socket_of(handle: Any) -> socket.socket | None:
+    """The socket of an open receiver or sender, if it has one."""
+    try:
+        return handle._handler._connection._transport.sock
+    except AttributeError:
+        return None
+
+
+def abort(handle: Any) -> None:
+    """Close the socket at once and say nothing to the peer: for connections known or feared to be dead."""
+    if (sock := socket_of(handle)) is not None:
+        with suppress(OSError):
+            sock.close()
+
+
+class ReceivingLink:
+    """An open receive link, read without blocking. Not thread-safe: the reactor owns it."""
+
+    def __init__(self, receiver: ServiceBusReceiver) -> None:
+        _open(receiver)
+        self._receiver: Any = receiver
+        self._handler = self._receiver._handler
+        self._connection = self._handler._connection
+        self._link = self._handler._link
+        self.sock: socket.socket = self._connection._transport.sock
+        self._poll = select.poll()
+        self._poll.register(self.sock, select.POLLIN)
+        #: Dispositions sent and not yet confirmed: delivery id -> (SDK's record, delivery, outcome, sent at).
+        self._unconfirmed: dict[int, tuple[dict[str, Any], Delivery, Any, float]] = {}
+
+    def read(self) -> tuple[list[ServiceBusReceivedMessage], bool]:
+        """Process what has arrived: the new messages, and whether more input waits.
+
+        Raises:
+            Exception: the link or connection is gone; an SDK error or OSError (see `translate`).
+        """
+        frames = 0
+        while frames < FRAMES_PER_READ and self._has_input():
+            self._connection.listen(wait=False)
+            if self._connection._error:
+                raise self._connection._error
+            frames += 1
+        if self._link.get_state() is not LinkState.ATTACHED:
+            raise ServiceBusConnectionError(message=f"The receive link is {self._link.state.name.lower()}.")
+        messages: list[ServiceBusReceivedMessage] = []
+        arrived = self._handler._received_messages
+        while not arrived.empty():
+            messages.append(self._receiver._build_received_message(arrived.get_nowait()))
+        return messages, frames == FRAMES_PER_READ
+
+    def _has_input(self) -> bool:
+        # TLS may hold decrypted bytes that poll() cannot see.
+        pending = getattr(self.sock, "pending", None)
+        return bool(self._poll.poll(0)) or (pending is not None and pending() > 0)
+
+    @property
+    def credit(self) -> int:
+        return self._link.current_link_credit
+
+    def set_credit(self, credit: int) -> None:
+        self._link.flow(link_credit=credit)
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Send the outcome; `confirmed` tells later whether it was applied. A release needs no confirmation."""
+        message: Any = delivery.message
+        state = _delivery_state(delivery, outcome)
+        if outcome is Outcome.RELEASE:
+            self._link._outgoing_disposition(message._delivery_id, None, message._delivery_tag, True, state, None)
+            return
+        # The answer can only be seen by a later `read`, so registering after sending is early enough.
+        self._link._outgoing_disposition(message._delivery_id, None, message._delivery_tag, False, state, None)
+        record: dict[str, Any] = {"settled": False, "outcome": None}
+        self._link._pending_dispositions[message._delivery_id] = record
+        self._unconfirmed[message._delivery_id] = record, delivery, state, time.monotonic()
+
+    def confirmed(self) -> list[tuple[Delivery, Exception | None]]:
+        """Take the deliveries whose settlement the service has answered, with its error if it refused."""
+        answers: list[tuple[Delivery, Exception | None]] = []
+        for delivery_id in [i for i, entry in self._unconfirmed.items() if entry[0]["settled"]]:
+            record, delivery, state, _ = self._unconfirmed.pop(delivery_id)
+            self._link._pending_dispositions.pop(delivery_id, None)
+            try:
+                check_disposition_outcome(delivery_id, record["outcome"], outcome_name(state))
+                answers.append((delivery, None))
+            except Exception as error:
+                answers.append((delivery, translate(error)))
+        return answers
+
+    def take_unconfirmed(self, *, older_than_s: float = 0.0) -> list[Delivery]:
+        """Take the deliveries whose settlement was sent but not answered; they must be settled another way."""
+        limit = time.monotonic() - older_than_s
+        overdue = [i for i, entry in self._unconfirmed.items() if entry[3] <= limit]
+        for delivery_id in overdue:
+            self._link._pending_dispositions.pop(delivery_id, None)
+        return [self._unconfirmed.pop(i)[1] for i in overdue]
+
+    @property
+    def has_unconfirmed(self) -> bool:
+        return bool(self._unconfirmed)
+
+    def tick(self) -> None:
+        """Keep an idle link alive: the empty frame the peer asked for, and a fresh token when due."""
+        self._connection._get_remote_timeout(time.time())
+        if self._handler._cbs_authenticator is not None:
+            self._handler._cbs_authenticator.handle_token()
+
+    def close(self) -> None:
+        """Release what has arrived, detach, close. May take some 0.1 s; not for the reactor thread."""
+        with suppress(Exception):  # the peer may be gone at any step; the socket is closed in any case
+            self._receiver.close()
+        abort(self._receiver)
+
+    def abort(self) -> None:
+        abort(self._receiver)
+
+
+class ControlLink:
+    """Requests about locked messages by lock token. Never given credit, so it never takes a message."""
+
+    def __init__(self, receiver: ServiceBusReceiver) -> None:
+        _open(receiver)
+        self._receiver: Any = receiver
+
+    @property
+    def sock(self) -> socket.socket | None:
+        return socket_of(self._receiver)
+
+    def renew(self, tokens: list[UUID], *, timeout_s: float) -> None:
+        """Renew several locks in one request; one dead token may fail them all.
+
+        Raises:
+            MessageLockLostError: at least one of the locks is lost.
+            ServiceBusError: anything else the service says.
+        """
+        self._receiver._renew_locks(*tokens, timeout=timeout_s)
+
+    def settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Settle by lock token.
+
+        Raises:
+            MessageLockLostError: the lock is lost, or an earlier settlement was applied after all.
+            ServiceBusError: anything else the service says.
+        """
+        details = None
+        if outcome is Outcome.DEAD_LETTER:
+            details = {
+                MGMT_REQUEST_DEAD_LETTER_REASON: delivery.reason,
+                MGMT_REQUEST_DEAD_LETTER_ERROR_DESCRIPTION: delivery.description,
+            }
+        term = MESSAGE_MGMT_SETTLEMENT_TERM_MAP[_MGMT_OPERATION[outcome]]
+        self._receiver._settle_message_via_mgmt_link(term, [delivery.token], dead_letter_details=details)
+
+    def abort(self) -> None:
+        abort(self._receiver)
+
+
+def open_sender(sender: ServiceBusSender) -> None:
+    """Open a sender as its `__enter__` does, but fast.
+
+    Raises:
+        ServiceBusError: the service refused.
+        OSError: no connection.
+    """
+    _open(sender)
+    handle: Any = sender
+    transport = handle._amqp_transport
+    limit = transport.get_remote_max_message_size(handle._handler) or STANDARD_MESSAGE_LIMIT_BYTES
+    handle._max_message_size_on_link = limit
+    batch = transport.get_remote_max_message_batch_size(handle._handler)
+    handle._max_batch_size_on_link = min(batch or STANDARD_MESSAGE_LIMIT_BYTES, limit)
+
+
+def message_limit_bytes(sender: ServiceBusSender) -> int:
+    """The largest message the open link accepts."""
+    handle: Any = sender
+    return handle._max_message_size_on_link
+
+
+def _delivery_state(delivery: Delivery, outcome: Outcome) -> Any:
+    match outcome:
+        case Outcome.COMPLETE:
+            return Accepted()
+        case Outcome.RELEASE:
+            return Released()
+        case Outcome.ABANDON:
+            return Modified(delivery_failed=True, undeliverable_here=False)
+        case Outcome.DEAD_LETTER:
+            info = {"DeadLetterReason": delivery.reason, "DeadLetterErrorDescription": delivery.description}
+            return Rejected(
+                error=AMQPError(condition=_DEAD_LETTER_CONDITION, description=delivery.description, info=info)
+            )
+
+
+def encoded_size(message: ServiceBusMessage) -> int:
+    """Bytes that a message takes on the wire."""
+    outgoing: Any = message
+    encoded = PyamqpTransport.to_outgoing_amqp_message(outgoing.raw_amqp_message)
+    return PyamqpTransport.get_message_encoded_size(encoded)

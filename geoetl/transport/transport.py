@@ -1,0 +1,185 @@
+"""kombu's transport: from a broker URL to channels, and from the reactor to Celery's event loop."""
+
+import logging
+import selectors
+from collections import deque
+from typing import Any
+
+from kombu.transport import virtual
+
+from geoetl.transport import SCHEME, fork
+from geoetl.transport.channel import Channel
+from geoetl.transport.delivery import Delivery
+from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS, InvalidBrokerUrlError
+from geoetl.transport.messages import UnreadableMessageError
+from geoetl.transport.namespace import Namespace, namespace_for
+from geoetl.transport.options import Options
+from geoetl.transport.urls import Address, parse_address, parse_connection_string
+from geoetl.transport.wakeup import Wakeup
+
+logger = logging.getLogger(__name__)
+
+#: Celery's event loop sleeps until a file descriptor or one of its timers; a signal ends neither (PEP 475). With this
+#: timer a worker sees SIGTERM at once instead of after up to 5 s. It does nothing: no message waits for it.
+SIGNAL_TICK_S = 0.5
+
+
+class Transport(virtual.Transport):
+    """One kombu connection. Deliveries arrive in an inbox whose wake-up is registered with the event loop."""
+
+    Channel = Channel
+    can_parse_url = True
+    default_port = None
+    driver_type = SCHEME
+    driver_name = "azure-servicebus"
+    polling_interval = None
+    connection_errors = (*virtual.Transport.connection_errors, *CONNECTION_ERRORS)
+    channel_errors = (*virtual.Transport.channel_errors, *CHANNEL_ERRORS)
+    recoverable_connection_errors = connection_errors
+    #: None: what the service refused now it will refuse again; kombu must not retry it without end.
+    recoverable_channel_errors = ()
+    implements = virtual.Transport.implements.extend(
+        asynchronous=True, exchange_type=frozenset(["direct"]), batch_publish=True
+    )
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        _silence_azure()
+        self._options = Options.from_dict(client.transport_options)
+        self._address = _address_of(client, self._options)
+        self._inbox: deque[tuple[Channel, str, Delivery]] = deque()
+        self._wakeup: Wakeup | None = None
+        self._loop: Any = None
+        self._tick: Any = None
+        fork.register(self)
+
+    @property
+    def namespace(self) -> Namespace:
+        return namespace_for(self._address, self._options)
+
+    def establish_connection(self) -> Any:
+        if self._wakeup is None:
+            self._wakeup = Wakeup()
+        return super().establish_connection()
+
+    # -- from the reactor to the application -----------------------------------------------------------------------
+
+    def deliver_soon(self, channel: Channel, queue: str, delivery: Delivery) -> None:
+        """Put a delivery into the inbox; called by the reactor."""
+        if (wakeup := self._wakeup) is None:  # closed meanwhile
+            channel.release(delivery)
+            return
+        self._inbox.append((channel, queue, delivery))
+        wakeup.set()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+        self._loop = loop
+        loop.add_reader(self._wakeup, self.on_readable)
+        if self._tick is None:
+            self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
+
+    def on_readable(self, *_: Any) -> None:
+        if self._wakeup is not None:
+            self._wakeup.clear()  # before looking into the inbox, see Wakeup
+        self._deliver_all()
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's signature
+        """Deliver what has arrived; wait for the first message if need be.
+
+        Raises:
+            TimeoutError: nothing arrived in time.
+        """
+        wakeup = self._wakeup
+        if wakeup is None:
+            raise ConnectionError("The connection to Service Bus is closed; it cannot deliver anything.")
+        if not self._inbox:
+            with selectors.DefaultSelector() as selector:
+                selector.register(wakeup, selectors.EVENT_READ)
+                selector.select(timeout)
+        wakeup.clear()
+        if not self._inbox:
+            raise TimeoutError
+        self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        # Only what is there now: handlers may settle, which makes room for more, and other readers want their turn.
+        for _ in range(len(self._inbox)):
+            self._deliver_one(*self._inbox.popleft())
+
+    def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> None:
+        if channel.closed or queue not in (self._callbacks or ()):
+            channel.release(delivery)
+            return
+        try:
+            payload = channel.receive(delivery)
+        except UnreadableMessageError as error:
+            logger.error("dead-lettering a message of %s: %s", queue, error)  # noqa: TRY400 - the traceback says nothing more
+            channel.dead_letter(delivery, reason="UnreadableMessage", description=f"({error}) refused")
+            return
+        self._deliver(payload, queue)
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def verify_connection(self, connection: Any) -> Any:  # noqa: ARG002 - kombu's signature
+        """Always: links reconnect on their own, there is no connection to lose."""
+        return True
+
+    def close_connection(self, connection: Any) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._wakeup)
+            self._loop = None
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        super().close_connection(connection)
+        while self._inbox:
+            channel, _, delivery = self._inbox.popleft()
+            channel.release(delivery)
+        if self._wakeup is not None:
+            closed, self._wakeup = self._wakeup, None
+            closed.close()
+
+    def close_inherited(self) -> None:
+        """In a forked child."""
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+        self._inbox.clear()
+        self._loop = self._tick = None
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        try:
+            return parse_address(uri).as_uri(mask=None if include_password else mask)
+        except InvalidBrokerUrlError:
+            # Perhaps cut at a ';' by kombu, perhaps nonsense: show nothing that could be a secret.
+            return f"{SCHEME}://{mask}"
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        return {"hostname": "localhost"}
+
+
+def _address_of(client: Any, options: Options) -> Address:
+    """The address of a kombu connection, out of its options or its URL.
+
+    kombu takes a ';' in a URL for a list of alternatives, which cuts a connection string into pieces. They are all
+    still there, so put them together again and take them back as alternatives.
+    """
+    if options.connection_string:
+        return parse_connection_string(options.connection_string)
+    url: str = client.hostname or ""
+    if "endpoint=" in url.lower() and client.alt:
+        url = ";".join(client.alt)
+        client.hostname, client.alt, client.cycle = url, [], None
+    address = parse_address(url)
+    if options.credential is not None:
+        return Address(host=address.host, is_emulator=address.is_emulator, credential=options.credential)
+    return address
+
+
+def _silence_azure() -> None:
+    """The SDK logs every state of every link at INFO. Lift its loggers to WARNING unless somebody set them."""
+    for name in ("azure", "uamqp"):
+        azure = logging.getLogger(name)
+        if azure.level == logging.NOTSET:
+            azure.setLevel(logging.WARNING)
