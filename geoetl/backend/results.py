@@ -30,7 +30,7 @@ class PostgresBackend(BaseBackend):
         return "postgresql://"
 
     @override
-    def exception_safe_to_retry(self, exc: Exception) -> bool:
+    def exception_safe_to_retry(self, exc: BaseException) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] - the stub has no argument
         """Whether Celery may repeat the storing."""
         return isinstance(exc, psycopg.OperationalError)
 

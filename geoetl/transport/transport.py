@@ -72,7 +72,7 @@ class Transport(virtual.Transport):
         self._inbox.append((channel, queue, delivery))
         wakeup.set()
 
-    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._loop = loop
         loop.add_reader(self._wakeup, self.on_readable)
         if self._tick is None:
@@ -83,7 +83,7 @@ class Transport(virtual.Transport):
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's signature
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Deliver what has arrived; wait for the first message if need be.
 
         Raises:
@@ -120,7 +120,7 @@ class Transport(virtual.Transport):
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def verify_connection(self, connection: Any) -> Any:  # noqa: ARG002 - kombu's signature
+    def verify_connection(self, connection: Any) -> Any:
         """Always: links reconnect on their own, there is no connection to lose."""
         return True
 

@@ -14,7 +14,14 @@ import rasterio
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobChanged, BlobExists, BlobNotFound, BlobStore
 
-AWKWARD_PATHS = ["plain.tif", "folder/with space/a b.tif", "grün/日本.tif", "50%25 done#1?.tif", "a+b&c=d,e;f.tif", "x:y.tif"]
+AWKWARD_PATHS = [
+    "plain.tif",
+    "folder/with space/a b.tif",
+    "grün/日本.tif",
+    "50%25 done#1?.tif",
+    "a+b&c=d,e;f.tif",
+    "x:y.tif",
+]
 CONTENT = bytes(range(256)) * 4
 
 
@@ -194,4 +201,3 @@ def test_gdal_sees_a_replaced_blob(store: BlobStore, container: str, tmp_path: P
         access = store.gdal_access(ref, life_s=60)
         with rasterio.Env(**access.options), rasterio.open(access.path) as src:
             assert src.width == size
-
