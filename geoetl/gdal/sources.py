@@ -87,9 +87,12 @@ def open_source(
         if source_crs is not None:
             _set_crs(described, parse_crs(source_crs, "source_crs"))
         if nodata is not None:
-            described.nodata = nodata
-    with open_raster(GdalAccess(str(vrt), {}), ref, driver="VRT", threads=threads) as src:
-        yield src
+            _set_nodata(described, nodata, ref)
+    try:
+        with open_raster(GdalAccess(str(vrt), {}), ref, driver="VRT", threads=threads) as src:
+            yield src
+    finally:
+        vrt.unlink()
 
 
 def _set_crs(described: DatasetReader, crs: CRS) -> None:
@@ -98,3 +101,14 @@ def _set_crs(described: DatasetReader, crs: CRS) -> None:
         described.gcps = (gcps, crs)
     elif not gcps:
         described.crs = crs
+
+
+def _set_nodata(described: DatasetReader, nodata: float, ref: str) -> None:
+    try:
+        described.nodata = nodata
+    except ValueError as exc:  # rasterio's way to say that the data type cannot hold it
+        raise InvalidInput(
+            f"Setting nodata {nodata} for {ref} failed: {described.dtypes[0]} cannot hold it.",
+            code="nodata-out-of-range",
+            hint="Give a value of the bands' data type, or leave `nodata` out.",
+        ) from exc

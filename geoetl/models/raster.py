@@ -157,6 +157,9 @@ class CogProduct(Model):
     """West, south, east, north in degrees; west > east where it crosses the antimeridian (RFC 7946 section 5.2)."""
     profile: str
     overview_resampling: str
+    is_reprojected: bool = False
+    software: dict[str, str] = Field(default_factory=dict[str, str])
+    """Name and version of what wrote it, for the item's provenance."""
     checks: dict[str, bool]
     """Named checks of the written file and their outcome, for example ``strict_cog`` and ``pixels_equal``."""
     peak_rss_bytes: int = 0

@@ -3,6 +3,7 @@
 import resource
 from pathlib import Path
 
+import rasterio
 import rasterio.shutil
 from rasterio.io import DatasetReader
 
@@ -95,6 +96,8 @@ def _upload(
         bbox=outline.bbox,
         profile=profile.name,
         overview_resampling=profile.overview_resampling,
+        is_reprojected=task.target_crs is not None,
+        software={"GDAL": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
         checks=checks,
         # Linux counts in KiB.
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

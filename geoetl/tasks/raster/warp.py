@@ -13,6 +13,7 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from geoetl.errors import BadData
+from geoetl.gdal.antimeridian import tears_at_antimeridian
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.header import facts_of
 from geoetl.gdal.open import gdal_errors
@@ -34,11 +35,19 @@ def warp_to(
     through float64, as everywhere in GDAL's warper: beyond 2**53 they are rounded.
 
     Raises:
-        BadData: ``unwarpable``: GDAL has no transformation from the source's CRS, or it fails in the source's area.
+        BadData: ``torn-at-antimeridian``; ``unwarpable``: GDAL has no transformation from the source's CRS, or it
+            fails in the source's area.
         InvalidInput: ``target_crs`` is none.
     """
     crs = parse_crs(target_crs, "target_crs")
-    needs_mask = facts_of(src, BlobFacts(size_bytes=0, etag="")).mask_kind in {"none", "internal"}
+    facts = facts_of(src, BlobFacts(size_bytes=0, etag=""))
+    if tears_at_antimeridian(facts, crs, ref):
+        raise BadData(
+            f"Reprojecting {ref} to {target_crs} would tear it apart: it crosses 180 degrees, where that CRS is cut.",
+            code="torn-at-antimeridian",
+            hint="Keep the source's CRS, or choose one that continues across 180 degrees.",
+        )
+    needs_mask = facts.mask_kind in {"none", "internal"}
     with (
         gdal_env(threads=ctx.threads),
         gdal_errors(ref, f"Reprojecting to {target_crs}", code="unwarpable"),

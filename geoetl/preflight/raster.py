@@ -1,0 +1,97 @@
+"""Checks of a raster source before a job is accepted: from its header alone, all findings at once.
+
+Here is what needs the store; ``raster_rules.py`` judges what was found.
+"""
+
+from functools import partial
+
+from geoetl.errors import BadData, Finding
+from geoetl.gdal.formats import HEAD_BYTES, sniff
+from geoetl.gdal.header import read_facts
+from geoetl.gdal.layout import check_tiff_layout
+from geoetl.models.raster import BlobFacts, RasterFacts
+from geoetl.models.refs import BlobRef
+from geoetl.preflight.raster_rules import RasterOptions, check_facts
+from geoetl.storage.base import BlobChanged, BlobNotFound, BlobStore
+
+#: How long GDAL may take to read one header.
+_ACCESS_LIFE_S = 300
+
+
+def check_raster(
+    store: BlobStore, ref: BlobRef, *, parameter: str, options: RasterOptions, max_bytes: int
+) -> tuple[RasterFacts | None, list[Finding]]:
+    """Check one source; a few small reads, whatever its size.
+
+    Args:
+        store: Where it is.
+        ref: The source.
+        parameter: Path of the parameter that names it, for example ``sources[3]``.
+        options: What the job says about it.
+        max_bytes: Size of the largest source that is accepted.
+
+    Returns:
+        The facts where the header could be read, as the file has them (``source_crs`` is not applied), and all
+        findings; the source is accepted when none of them is an error.
+
+    Raises:
+        TransientError: The storage is away; nothing is known about the source.
+    """
+    finding = partial(Finding, parameter=parameter)
+    try:
+        properties = store.properties(ref)
+    except BlobNotFound:
+        return None, [
+            finding(
+                code="blob-missing",
+                message=f"Reading {ref} failed: there is no such blob.",
+                hint="Check the container and the path (case matters), or upload the file.",
+            )
+        ]
+    blob = BlobFacts(
+        size_bytes=properties.size_bytes,
+        etag=properties.etag,
+        content_type=properties.content_type,
+        last_modified=properties.last_modified,
+    )
+    if blob.size_bytes == 0:
+        message = f"Reading {ref} found an empty blob (0 bytes)."
+        return None, [finding(code="empty-blob", message=message, hint="Upload the file again.")]
+    findings: list[Finding] = []
+    if blob.size_bytes > max_bytes:
+        message = f"{ref} has {blob.size_bytes:,} bytes; a source may have up to {max_bytes:,}."
+        findings.append(finding(code="too-large", message=message, hint="Split it, or raise the limit."))
+    try:
+        facts = _read_header(store, ref, blob)
+    except (BadData, BlobChanged, BlobNotFound) as exc:
+        return None, [*findings, finding(code=exc.code, message=exc.message, hint=exc.hint)]
+    findings += [f.model_copy(update={"parameter": parameter}) for f in check_facts(facts, ref, options)]
+    return facts, findings
+
+
+def _read_header(store: BlobStore, ref: BlobRef, blob: BlobFacts) -> RasterFacts:
+    found = sniff(store.read_range(ref, offset=0, length=HEAD_BYTES, etag=blob.etag))
+    if found.driver is None:
+        if found.points_elsewhere:
+            raise BadData(
+                f"Opening {ref} found {found.name}: it holds no pixels, but points to other files or addresses.",
+                code="points-elsewhere",
+                hint="Deliver the pixels themselves: gdal_translate it to a GeoTIFF first.",
+            )
+        raise BadData(
+            f"Opening {ref} as a raster failed: its content is {found.name}, whatever its name says.",
+            code="not-a-raster" if found.is_text or "known here" in found.name else "unsupported-format",
+            hint="Accepted are GeoTIFF (COG, BigTIFF) and JPEG 2000.",
+        )
+    if found.driver == "GTiff":
+        problem = check_tiff_layout(
+            lambda offset, length: store.read_range(ref, offset=offset, length=length, etag=blob.etag), blob.size_bytes
+        )
+        if problem:
+            raise BadData(
+                f"Checking the layout of {ref} found it truncated or damaged: {problem.found}.",
+                code="truncated",
+                hint="Upload the file again, whole.",
+            )
+    access = store.gdal_access(ref, life_s=_ACCESS_LIFE_S)
+    return read_facts(access, blob, ref, driver=found.driver)
