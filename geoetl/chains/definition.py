@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from geoetl.chains.routing import Route
 from geoetl.config.settings import Settings
 from geoetl.models.base import Model
-from geoetl.models.refs import RunId
+from geoetl.models.refs import JobId, RunId
 from geoetl.models.tasks import TASKS, TaskName
 from geoetl.preflight.checks import Check
 
@@ -35,6 +35,7 @@ class TaskCall:
 class Progress:
     """What a stage knows when it plans its tasks."""
 
+    job_id: JobId
     run_id: RunId
     facts: Mapping[str, Any]
     """What the checks learned at submit, by fact name (JSON values)."""

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -24,7 +25,6 @@ from geoetl.models.raster import (
 )
 from geoetl.models.refs import BlobRef
 from geoetl.models.tasks import TaskName
-from geoetl.preflight.blobs import blobs_exist
 from geoetl.preflight.collections import collection_exists
 from geoetl.preflight.raster_headers import raster_headers
 from geoetl.storage.paths import cog_ref
@@ -154,6 +154,8 @@ def catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
         collection=spec.collection,
         create_collection=spec.create_collection,
         items=items,
+        job_id=progress.job_id,
+        processed_by=f"geoetl {version('geoetl')}",
     )
     return [TaskCall(TaskName.STAC_PUBLISH, given, label=f"publish {len(items)} items in {spec.collection}")]
 
@@ -168,7 +170,6 @@ definition = JobDefinition(
     spec=ProcessRaster,
     version=1,
     checks=(
-        blobs_exist("sources"),
         raster_headers("sources"),
         collection_exists("collection", create_option="create_collection"),
     ),

@@ -60,6 +60,7 @@ def _plan_of(services: Services, facts: TaskFacts) -> RunPlan:
     return RunPlan(
         definition=definition,
         spec=definition.spec.model_validate(spec),
+        job_id=facts.job_id,
         run_id=facts.run_id,
         facts=preflight_facts,
         settings=services.settings,

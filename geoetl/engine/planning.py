@@ -12,7 +12,7 @@ from geoetl.chains.definition import JobDefinition, JobSpec, Progress
 from geoetl.config.settings import Settings
 from geoetl.engine.stages import FrozenStage, freeze_stage
 from geoetl.errors import SystemFault
-from geoetl.models.refs import RunId
+from geoetl.models.refs import JobId, RunId
 
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 
@@ -23,6 +23,7 @@ class RunPlan:
 
     definition: JobDefinition[Any]
     spec: JobSpec
+    job_id: JobId
     run_id: RunId
     facts: Mapping[str, Any]
     settings: Settings
@@ -31,6 +32,7 @@ class RunPlan:
     def progress(self) -> Progress:
         """What a stage function is given."""
         return Progress(
+            job_id=self.job_id,
             run_id=self.run_id,
             facts=self.facts,
             settings=self.settings,

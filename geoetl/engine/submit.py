@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 from celery.utils.log import get_logger
@@ -57,7 +57,16 @@ def as_json(facts: Mapping[str, Mapping[str, object]]) -> Facts:
 
 def versions(facts: Facts) -> dict[str, str]:
     """ETags of the blobs that a spec names, by parameter: a source that was replaced makes another job."""
-    return {parameter: fact["etag"] for parameter, fact in facts.get("blobs-exist", {}).items()}
+    return {
+        parameter: etag
+        for by_parameter in facts.values()
+        for parameter, fact in by_parameter.items()
+        if isinstance(fact, Mapping) and (etag := _etag(cast("Mapping[str, Any]", fact)))
+    }
+
+
+def _etag(fact: Mapping[str, Any]) -> str | None:
+    return fact.get("etag") or (fact.get("blob") or {}).get("etag")
 
 
 def identify(definition: JobDefinition[Any], spec: JobSpec, facts: Facts) -> JobId:
@@ -92,6 +101,7 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False) -> Submiss
     plan = RunPlan(
         definition=definition,
         spec=spec,
+        job_id=draft.job_id,
         run_id=RunId(str(uuid4())),
         facts=facts,
         settings=services.settings,

@@ -180,6 +180,9 @@ class CatalogueInput(Model):
     items: tuple[ItemInput, ...] = Field(min_length=1)
     create_collection: bool = False
     """Make the collection where it does not exist."""
+    job_id: str
+    processed_by: str
+    """Software and version, for the items' processing provenance."""
 
 
 class PublishedItem(Model):

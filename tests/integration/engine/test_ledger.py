@@ -297,7 +297,9 @@ def test_finish_fail_cancel_and_resume_never_deadlock(engine):
     works = [
         lambda: [engine.run(claim) for claim in claims[:30]],
         lambda: [engine.services.ledger.retry(claim, TransientError("away"), 0.0) for claim in claims[30:]],
-        lambda: [beat(engine.services.connections(), {c.task_id: "w1:1" for c in claims}, lease_s=30) for _ in range(20)],
+        lambda: [
+            beat(engine.services.connections(), {c.task_id: "w1:1" for c in claims}, lease_s=30) for _ in range(20)
+        ],
         control_loop,
     ]
     threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
