@@ -48,11 +48,22 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """A task that is expected, before the results exist from which it will be planned."""
+
+    task: TaskName
+    label: str
+    route: Route | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage[S: JobSpec]:
     """Tasks that run in parallel. ``plan`` may return any number of them, none as well."""
 
     name: str
     plan: Callable[[S, Progress], Sequence[TaskCall]]
+    outline: Callable[[S, Progress], Sequence[Outline]] | None = None
+    """What ``geoetl plan`` shows of a stage that is planned from results: from facts alone. None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from geoetl.chains.definition import JobDefinition, JobSpec, Progress, Stage, TaskCall
+from geoetl.chains.definition import JobDefinition, JobSpec, Outline, Progress, Stage, TaskCall
 from geoetl.models.noop import CountInput, CountOutput, WorkInput, WorkOutput
 from geoetl.models.tasks import TaskName
 
@@ -35,11 +35,16 @@ def work(spec: Noop, progress: Progress) -> Sequence[TaskCall]:
     ]
 
 
+def outline_work(spec: Noop, progress: Progress) -> Sequence[Outline]:
+    """What the count will come to."""
+    return [Outline(TaskName.NOOP_WORK, f"number {index}") for index in range(spec.tasks)]
+
+
 def summarise(spec: Noop, progress: Progress) -> dict[str, Any]:
     """A number that is wrong if a result is lost, doubled or out of order."""
     return {"sum_of_squares": sum(worked.square for worked in progress.results("work", WorkOutput))}
 
 
 definition = JobDefinition(
-    spec=Noop, version=1, stages=(Stage("count", count), Stage("work", work)), summarise=summarise
+    spec=Noop, version=1, stages=(Stage("count", count), Stage("work", work, outline_work)), summarise=summarise
 )

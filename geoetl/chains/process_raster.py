@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from geoetl.chains.definition import JobDefinition, JobSpec, Progress, Stage, TaskCall
+from geoetl.chains.definition import JobDefinition, JobSpec, Outline, Progress, Stage, TaskCall
 from geoetl.chains.routing import route_raster
 from geoetl.models.ids import StacId
 from geoetl.models.raster import (
@@ -142,6 +142,28 @@ def convert(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
     ]
 
 
+def outline_convert(spec: ProcessRaster, progress: Progress) -> Sequence[Outline]:
+    """The header's facts decide the queue, the inspection will not change them."""
+    return [
+        Outline(
+            TaskName.RASTER_CONVERT,
+            f"convert {source.name}",
+            route_raster(_header(progress, index), progress.settings.raster),
+        )
+        for index, source in enumerate(spec.sources)
+    ]
+
+
+def outline_catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[Outline]:
+    """One publication of everything."""
+    return [Outline(TaskName.STAC_PUBLISH, _publish_label(spec))]
+
+
+def _publish_label(spec: ProcessRaster) -> str:
+    count = len(spec.sources)
+    return f"publish {count} item{'' if count == 1 else 's'} in {spec.collection}"
+
+
 def catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
     """All items at once: a run is visible whole or not at all."""
     inspected = progress.results("inspect", InspectOutput)
@@ -157,7 +179,7 @@ def catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
         job_id=progress.job_id,
         processed_by=f"geoetl {version('geoetl')}",
     )
-    return [TaskCall(TaskName.STAC_PUBLISH, given, label=f"publish {len(items)} items in {spec.collection}")]
+    return [TaskCall(TaskName.STAC_PUBLISH, given, label=_publish_label(spec))]
 
 
 def summarise(spec: ProcessRaster, progress: Progress) -> dict[str, Any]:
@@ -173,7 +195,11 @@ definition = JobDefinition(
         raster_headers("sources"),
         collection_exists("collection", create_option="create_collection"),
     ),
-    stages=(Stage("inspect", inspect), Stage("convert", convert), Stage("catalogue", catalogue)),
+    stages=(
+        Stage("inspect", inspect),
+        Stage("convert", convert, outline_convert),
+        Stage("catalogue", catalogue, outline_catalogue),
+    ),
     is_published=True,
     summarise=summarise,
 )

@@ -18,7 +18,7 @@ from geoetl.chains.registry import definition_of
 from geoetl.engine.planning import RunPlan
 from geoetl.engine.services import Services
 from geoetl.engine.stages import FrozenStage, write_stage
-from geoetl.errors import InvalidInput
+from geoetl.errors import Finding, InvalidInput
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState
 from geoetl.preflight.runner import run_checks
@@ -93,38 +93,39 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False) -> Submiss
         PreflightFailed: With every finding; nothing was stored or sent.
         TransientError: Something could not be checked now.
     """
-    definition = definition_of(spec.job_type)
-    report = run_checks(definition.checks, spec, services.checks)
-    report.require_accepted()
-    facts = as_json(report.facts)
-    draft = _Draft(identify(definition, spec, facts), definition, spec, facts, force)
-    plan = RunPlan(
-        definition=definition,
-        spec=spec,
-        job_id=draft.job_id,
-        run_id=RunId(str(uuid4())),
-        facts=facts,
-        settings=services.settings,
-        connections=services.connections,
-    )
-    submission = _record(services, draft, plan.freeze(services.app, 0))
+    plan, _ = prepare(services, spec)
+    submission = _record(services, plan, plan.freeze(services.app, 0), force=force)
     if submission.outcome == "accepted":
         ring(services)
     return submission
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A job that has passed its checks."""
+def prepare(services: Services, spec: JobSpec) -> tuple[RunPlan, tuple[Finding, ...]]:
+    """Run the checks of a job, and everything else that comes before it is written.
 
-    job_id: JobId
-    definition: JobDefinition[Any]
-    spec: JobSpec
-    facts: Facts
-    force: bool
+    Returns:
+        A plan for a new run, and the findings that are only warnings.
+
+    Raises:
+        PreflightFailed, TransientError: See ``submit``.
+    """
+    definition = definition_of(spec.job_type)
+    report = run_checks(definition.checks, spec, services.checks)
+    report.require_accepted()
+    facts = as_json(report.facts)
+    plan = RunPlan(
+        definition=definition,
+        spec=spec,
+        job_id=identify(definition, spec, facts),
+        run_id=RunId(str(uuid4())),
+        facts=facts,
+        settings=services.settings,
+        connections=services.connections,
+    )
+    return plan, report.findings
 
 
-def _record(services: Services, draft: _Draft, first: FrozenStage) -> Submission:
+def _record(services: Services, draft: RunPlan, first: FrozenStage, *, force: bool) -> Submission:
     """Find the job, or write it with its run and first stage: one transaction."""
     conn = services.connections()
     facts = Jsonb(dict(draft.facts))
@@ -142,7 +143,7 @@ def _record(services: Services, draft: _Draft, first: FrozenStage) -> Submission
         assert row is not None
         if row[0] is not None:
             known = Submission(draft.job_id, RunId(str(row[0])), row[1], "already running", JobState(row[2]))
-            answer = _answer(services, draft, known)
+            answer = _answer(services, draft, known, force=force)
             if answer is not None:
                 return answer
         run = {
@@ -158,17 +159,17 @@ def _record(services: Services, draft: _Draft, first: FrozenStage) -> Submission
     return Submission(draft.job_id, first.run_id, made[0], "accepted", JobState.QUEUED)
 
 
-def _answer(services: Services, draft: _Draft, known: Submission) -> Submission | None:
+def _answer(services: Services, draft: RunPlan, known: Submission, *, force: bool) -> Submission | None:
     """What to answer for a job that has run before; None: start a new run."""
     if not known.state.is_final:
-        if draft.force:
+        if force:
             raise InvalidInput(
                 f"Job {known.job_id} is {known.state} (run {known.run_no}); a new run would race with it.",
                 code="job-running",
                 hint=f"Wait for it (`geoetl job wait {known.job_id}`), or cancel it first.",
             )
         return known
-    if draft.force:
+    if force:
         return None
     if known.state is JobState.COMPLETED:
         if draft.definition.is_published and not services.published.is_published(known.run_id):

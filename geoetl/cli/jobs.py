@@ -1,0 +1,166 @@
+"""``geoetl job``: looking at jobs, waiting for them, ending and resuming them."""
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+
+from geoetl.cli import output
+from geoetl.engine.rows import Event, JobStatus, TaskStatus
+from geoetl.models.states import JobState, TaskState
+from geoetl.worker import client
+from geoetl.worker.client import Job
+
+app = typer.Typer(help="Look at jobs, wait for them, cancel and resume them.", no_args_is_help=True)
+
+JobId = Annotated[str, typer.Argument(help="The job's id, or the beginning of it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("list")
+def list_jobs(
+    state: Annotated[JobState | None, typer.Option(help="Only jobs in this state.")] = None,
+    job_type: Annotated[str | None, typer.Option("--type", help="Only jobs of this type.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, the newest first."""
+    found = client.list_jobs(state=state, job_type=job_type, limit=limit)
+    if as_json:
+        output.print_json(found)
+        return
+    output.table(
+        "job",
+        "type",
+        "run",
+        "state",
+        "stage",
+        "submitted",
+        "took",
+        rows=[
+            (
+                job.id[:12],
+                job.job_type,
+                job.run_no,
+                output.colored(job.state),
+                f"{job.cur_stage + 1}/{job.stage_count}",
+                job.created_at,
+                output.ago(_seconds(job.created_at, job.finished_at)),
+            )
+            for job in found
+        ],
+    )
+    if not found:
+        output.note("No jobs yet. `geoetl submit --help` shows how to start one.")
+
+
+@app.command()
+def status(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show a job, its stages and the tasks that are running or have failed."""
+    job = client.get_job(job_id)
+    found, tasks = job.status(), job.tasks()
+    if as_json:
+        output.print_json({"status": found, "tasks": tasks})
+    else:
+        print_status(found, tasks)
+
+
+@app.command()
+def events(
+    job_id: JobId,
+    after: Annotated[int, typer.Option(help="Only events after the one of this number.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Show what has happened in a job's current run, in order."""
+    found = list(client.get_job(job_id).events(after=after))
+    if as_json:
+        output.print_json(found)
+        return
+    for event in found:
+        output.say(event_line(event))
+
+
+@app.command()
+def wait(
+    job_id: JobId,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait; the job goes on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until a job has ended; exit status 1 if it failed."""
+    follow(client.get_job(job_id), timeout_s=timeout, as_json=as_json)
+
+
+@app.command()
+def cancel(job_id: JobId) -> None:
+    """End a job. Running tasks stop at their next checkpoint."""
+    job = client.get_job(job_id)
+    output.say(f"{job.id}  {'cancelled' if job.cancel() else 'had ended already'}")
+
+
+@app.command()
+def resume(job_id: JobId) -> None:
+    """Go on with a failed or cancelled job at the stage where it ended."""
+    job = client.get_job(job_id)
+    job.resume()
+    output.say(f"{job.id}  resumed")
+
+
+def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -> None:
+    """Wait for a job with a progress bar, then show it."""
+    try:
+        job.wait(timeout_s=timeout_s)
+    except client.JobFailed as error:
+        if not as_json:
+            raise
+        output.print_json({"status": job.status(), "tasks": job.tasks()})
+        raise typer.Exit(output.exit_status(error)) from None
+    if as_json:
+        output.print_json({"status": job.status(), "tasks": job.tasks()})
+    else:
+        print_status(job.status(), job.tasks())
+
+
+def print_status(found: JobStatus, tasks: list[TaskStatus]) -> None:
+    """A job as people read it."""
+    job = found.summary
+    took = output.ago(_seconds(job.created_at, job.finished_at))
+    output.say(f"Job {job.id}  {job.job_type}, run {job.run_no}: {output.colored(job.state)}{f' in {took}' if took else ''}")
+    for stage in found.stages:
+        done = stage.counts[TaskState.SUCCEEDED]
+        others = ", ".join(
+            f"{count} {state}" for state, count in stage.counts.items() if count and state is not TaskState.SUCCEEDED
+        )
+        output.say(
+            f"  {stage.no + 1}. {stage.name:<12} {output.colored(stage.state):<10} {done}/{stage.size} done"
+            f"{f', {others}' if others else ''}"
+        )
+    notable = [task for task in tasks if task.state in {TaskState.RUNNING, TaskState.FAILED}]
+    if notable:
+        output.say()
+        output.table(
+            "task",
+            "state",
+            "attempt",
+            "queue",
+            "worker",
+            rows=[
+                (task.label, output.colored(task.state), f"{task.attempt}/{task.max_attempts}", task.queue, task.worker)
+                for task in notable
+            ],
+        )
+    if job.error:
+        output.say(f"\n[red]{job.error['code']}[/red] {job.error['message']}")
+        if job.error.get("hint"):
+            output.say(f"  {job.error['hint']}")
+
+
+def event_line(event: Event) -> str:
+    """One event on one line."""
+    what = event.label if event.idx is not None and event.label else event.stage or ""
+    attempt = f" attempt {event.attempt}" if event.attempt else ""
+    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key not in {"label", "traceback", "stage"})
+    return f"{event.at:%Y-%m-%d %H:%M:%S}.{event.at.microsecond // 1000:03d}  {event.what:<16} {what}{attempt}  {details}".rstrip()
+
+
+def _seconds(begin: dt.datetime, end: dt.datetime | None) -> float | None:
+    return None if end is None else (end - begin).total_seconds()

@@ -1,0 +1,44 @@
+"""The ``geoetl`` command."""
+
+import logging
+import sys
+import warnings
+
+import typer
+
+from geoetl.cli import collections, jobs, output, services, submit
+from geoetl.errors import GeoEtlError
+
+app = typer.Typer(
+    name="geoetl",
+    help="Geospatial ETL on Azure: sources in Bronze become cloud-optimised products in Silver, catalogued in STAC.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.command("submit")(submit.submit)
+app.command("plan")(submit.plan)
+app.add_typer(jobs.app, name="job")
+app.add_typer(collections.app, name="collection")
+app.add_typer(services.local_app, name="local")
+app.command("search")(collections.search)
+app.command("relay")(services.relay)
+app.command(
+    "emulator", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+)(services.emulator)
+app.command("demo")(services.demo)
+
+
+def main() -> None:
+    """Run the command; errors become one message and an exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    warnings.filterwarnings("default", module="geoetl")
+    try:
+        app()
+    except GeoEtlError as error:
+        output.print_error(error, as_document="--json" in sys.argv)
+        raise SystemExit(output.exit_status(error)) from None
+    except KeyboardInterrupt:
+        output.note("Interrupted. Jobs that were accepted go on.")
+        raise SystemExit(130) from None
