@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Generator
-from pathlib import Path
 
 import pytest
 from azure.core.credentials import AccessToken

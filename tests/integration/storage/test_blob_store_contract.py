@@ -14,7 +14,14 @@ import rasterio
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobChanged, BlobExists, BlobNotFound, BlobStore
 
-AWKWARD_PATHS = ["plain.tif", "folder/with space/a b.tif", "grün/日本.tif", "50%25 done#1?.tif", "a+b&c=d,e;f.tif", "x:y.tif"]
+AWKWARD_PATHS = [
+    "plain.tif",
+    "folder/with space/a b.tif",
+    "grün/日本.tif",
+    "50%25 done#1?.tif",
+    "a+b&c=d,e;f.tif",
+    "x:y.tif",
+]
 CONTENT = bytes(range(256)) * 4
 
 
@@ -81,7 +88,7 @@ def test_replaced_blob_is_refused_by_its_old_etag(store: BlobStore, blob: BlobRe
     new = store.upload(blob, b"other", content_type="text/plain", overwrite=True).etag
     assert new != old
 
-    with pytest.raises(BlobChanged, match="blob.bin"):
+    with pytest.raises(BlobChanged, match=r"blob\.bin"):
         store.read_range(blob, offset=0, length=4, etag=old)
     with pytest.raises(BlobChanged):
         store.download(blob, tmp_path / "copy", etag=old)
@@ -93,7 +100,7 @@ def test_upload_does_not_overwrite_unless_asked(store: BlobStore, blob: BlobRef,
     big = tmp_path / "big"
     big.write_bytes(bytes(9 * 1024 * 1024))
     for source in (b"other", big):
-        with pytest.raises(BlobExists, match="blob.bin"):
+        with pytest.raises(BlobExists, match=r"blob\.bin"):
             store.upload(blob, source, content_type="text/plain")
     assert store.read_range(blob, offset=0, length=2000) == CONTENT
 
@@ -194,4 +201,3 @@ def test_gdal_sees_a_replaced_blob(store: BlobStore, container: str, tmp_path: P
         access = store.gdal_access(ref, life_s=60)
         with rasterio.Env(**access.options), rasterio.open(access.path) as src:
             assert src.width == size
-
