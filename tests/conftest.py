@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 
 from geoetl.config import DatabaseTarget
-from tests.stack import TestDatabases, require
+from tests.stack import TestAzurite, TestDatabases, require
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +37,11 @@ def business_db(databases: TestDatabases) -> Generator[DatabaseTarget]:
 def business_owner_db(business_db: DatabaseTarget) -> DatabaseTarget:
     """The database of ``business_db``, as its owner."""
     return business_db.model_copy(update={"user": "geoetl_migrator"})
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Generator[str]:
+    """Connection string of a running Azurite with the containers ``bronze`` and ``silver``; shared by all tests."""
+    azurite = TestAzurite()
+    yield require(azurite.start)
+    azurite.stop()

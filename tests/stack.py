@@ -16,6 +16,8 @@ from geoetl.db.pgstac import bootstrap_pgstac
 from geoetl.db.provision import Layout, grant_app, grant_business, provision
 from geoetl.db.schema import load_migrations, migrate
 from geoetl.errors import SystemFault
+from geoetl.local.azurite import Azurite
+from geoetl.local.ports import Ports
 from geoetl.local.postgres import PostgresCluster
 
 _TEMPLATES = Layout(app_db="template_app", business_db="template_business")
@@ -102,3 +104,27 @@ class TestDatabases:
     def _migrate(self, target: DatabaseTarget, database: str) -> None:
         with connect(target, application_name="tests") as connection:
             migrate(connection, load_migrations("app" if database == "app" else "business"))
+
+
+class TestAzurite:
+    """One Azurite for the whole run."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="geoetl-tests-")
+        folder = Path(self._folder.name)
+        self._azurite = Azurite(
+            folder=folder / "blobs",
+            ports=Ports(folder / "ports.json"),
+            log=folder / "azurite.log",
+            record=folder / "azurite.pid",
+        )
+
+    def start(self) -> str:
+        self._azurite.start()
+        return self._azurite.connection_string
+
+    def stop(self) -> None:
+        self._azurite.stop()
+        self._folder.cleanup()

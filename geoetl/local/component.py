@@ -14,6 +14,11 @@ class Health:
     detail: str = ""
 
 
+def ignore_progress(line: str) -> None:
+    """Where nobody wants to be told what is going on."""
+    del line
+
+
 class Component(Protocol):
     """One service of the stack. Every method may be called in any state, again and again."""
 
