@@ -138,7 +138,7 @@ class _Forward(BaseHTTPRequestHandler):
 
     do_PUT = do_GET = do_HEAD = _forward  # noqa: N815  # names that http.server asks for
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # name of http.server
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002  # name of http.server
         pass
 
 

@@ -1,16 +1,15 @@
 """The runner, with checks made for the test."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 from pydantic import BaseModel
 
 from geoetl.errors import BadData, Finding, InvalidInput, PreflightFailed, SystemFault, TransientError
-from geoetl.preflight.checks import CannotCheckNow, Outcome, PreflightReport, Services, Subject
-from geoetl.preflight.parameters import subjects_of
+from geoetl.preflight.checks import CannotCheckNow, Outcome, PreflightReport, Services
+from geoetl.preflight.each import CheckEach
 from geoetl.preflight.runner import run_checks
 
 NO_SERVICES = cast("Services", None)
@@ -21,26 +20,16 @@ class Spec(BaseModel):
     collection: str | None = None
 
 
-@dataclass(frozen=True)
-class CheckOf:
-    """A check whose verdict is a function of the subject's value."""
-
-    name: str
-    parameter: str
-    verdict: Callable[[str], Outcome]
-
-    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
-        return subjects_of(spec, self.parameter)
-
-    def __call__(self, subject: Subject, spec: BaseModel, services: Services, /) -> Outcome:
-        return self.verdict(str(subject.value))
+def check(name: str, parameter: str, verdict: Callable[[str], Outcome]) -> CheckEach:
+    """A check whose verdict is a function of the subject's value alone."""
+    return CheckEach(name, parameter, lambda subject, _spec, _services: verdict(str(subject.value)))
 
 
 def found(code: str, *, severity: str = "error") -> Outcome:
     return Outcome(findings=(Finding.model_validate({"code": code, "message": code, "severity": severity}),))
 
 
-def run(*checks: CheckOf, spec: Spec, concurrency: int = 4) -> PreflightReport:
+def run(*checks: CheckEach, spec: Spec, concurrency: int = 4) -> PreflightReport:
     return run_checks(checks, spec, NO_SERVICES, concurrency=concurrency)
 
 
@@ -53,7 +42,7 @@ def test_all_findings_are_collected_in_the_order_of_the_spec():
         return found(f"no-{value}")
 
     report = run(
-        CheckOf("a", "sources", refuse), CheckOf("b", "collection", refuse),
+        check("a", "sources", refuse), check("b", "collection", refuse),
         spec=Spec(sources=("x", "y", "z"), collection="c"),
     )  # fmt: skip
     assert codes(report) == ["no-x", "no-y", "no-z", "no-c"]
@@ -67,7 +56,7 @@ def test_subject_that_is_refused_is_not_checked_further():
         return found("missing") if value == "y" else Outcome()
 
     report = run(
-        CheckOf("exists", "sources", refuse_y), CheckOf("header", "sources", lambda value: found(f"bad-{value}")),
+        check("exists", "sources", refuse_y), check("header", "sources", lambda value: found(f"bad-{value}")),
         spec=Spec(sources=("x", "y")),
     )  # fmt: skip
     assert codes(report) == ["bad-x", "missing"]
@@ -75,8 +64,8 @@ def test_subject_that_is_refused_is_not_checked_further():
 
 def test_warning_neither_stops_nor_refuses():
     report = run(
-        CheckOf("a", "sources", lambda _: found("odd", severity="warning")),
-        CheckOf("b", "sources", lambda value: Outcome(fact=len(value))),
+        check("a", "sources", lambda _: found("odd", severity="warning")),
+        check("b", "sources", lambda value: Outcome(fact=len(value))),
         spec=Spec(sources=("xx",)),
     )
     report.require_accepted()
@@ -86,8 +75,8 @@ def test_warning_neither_stops_nor_refuses():
 
 def test_facts_are_kept_by_check_and_parameter_even_beside_errors():
     report = run(
-        CheckOf("size", "sources", lambda value: Outcome(fact=len(value))),
-        CheckOf("c", "collection", lambda _: found("no")),
+        check("size", "sources", lambda value: Outcome(fact=len(value))),
+        check("c", "collection", lambda _: found("no")),
         spec=Spec(sources=("a", "bbb"), collection="c"),
     )
     assert report.facts == {"size": {"sources[0]": 1, "sources[1]": 3}}
@@ -98,7 +87,7 @@ def test_error_of_user_or_data_becomes_a_finding_with_its_parameter(error: type[
     def refuse(value: str) -> Outcome:
         raise error(f"{value} is wrong.", code="wrong", hint="Mend it.")
 
-    report = run(CheckOf("a", "sources", refuse), spec=Spec(sources=("x",)))
+    report = run(check("a", "sources", refuse), spec=Spec(sources=("x",)))
     assert report.findings == (Finding(code="wrong", message="x is wrong.", hint="Mend it.", parameter="sources[0]"),)
 
 
@@ -110,7 +99,7 @@ def test_service_that_is_away_means_cannot_check_now():
     with pytest.raises(
         CannotCheckNow, match=r"exists cannot be checked now: The store did not answer. Wait."
     ) as caught:
-        run(CheckOf("exists", "sources", away), spec=Spec(sources=("x",))).require_accepted()
+        run(check("exists", "sources", away), spec=Spec(sources=("x",))).require_accepted()
     assert caught.value.retryable
     assert isinstance(caught.value.__cause__, TransientError)
 
@@ -122,14 +111,14 @@ def test_service_that_is_away_is_not_asked_ten_thousand_times():
         asked.append(value)
         return away(value)
 
-    report = run(CheckOf("exists", "sources", ask), spec=Spec(sources=("x",) * 10_000), concurrency=2)
+    report = run(check("exists", "sources", ask), spec=Spec(sources=("x",) * 10_000), concurrency=2)
     assert 1 <= len(asked) <= 2
     assert len(report.unchecked) == 1
 
 
 def test_errors_found_are_told_even_where_something_could_not_be_checked():
     report = run(
-        CheckOf("exists", "sources", away), CheckOf("c", "collection", lambda _: found("collection-missing")),
+        check("exists", "sources", away), check("c", "collection", lambda _: found("collection-missing")),
         spec=Spec(sources=("x",), collection="c"),
     )  # fmt: skip
     with pytest.raises(PreflightFailed, match="1 problem was found") as caught:
@@ -145,7 +134,7 @@ def test_fault_of_ours_is_raised_not_found():
         raise SystemFault("Access denied.", code="storage-denied")
 
     with pytest.raises(SystemFault, match="denied"):
-        run(CheckOf("exists", "sources", denied), spec=Spec(sources=("x",) * 100))
+        run(check("exists", "sources", denied), spec=Spec(sources=("x",) * 100))
 
 
 def test_subjects_are_checked_concurrently_up_to_the_bound():
@@ -155,13 +144,13 @@ def test_subjects_are_checked_concurrently_up_to_the_bound():
         together.wait()
         return Outcome()
 
-    assert run(CheckOf("a", "sources", meet), spec=Spec(sources=("x",) * 6), concurrency=3).findings == ()
+    assert run(check("a", "sources", meet), spec=Spec(sources=("x",) * 6), concurrency=3).findings == ()
 
 
 def test_nothing_to_check_is_accepted():
-    run(CheckOf("a", "sources", away), CheckOf("b", "collection", away), spec=Spec()).require_accepted()
+    run(check("a", "sources", away), check("b", "collection", away), spec=Spec()).require_accepted()
 
 
 def test_check_of_a_parameter_that_does_not_exist_is_a_defect():
     with pytest.raises(AttributeError, match="Spec has no parameter 'sorces'"):
-        run(CheckOf("a", "sorces", away), spec=Spec())
+        run(check("a", "sorces", away), spec=Spec())
