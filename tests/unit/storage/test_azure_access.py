@@ -40,8 +40,10 @@ def test_connection_string_that_cannot_sign_is_refused():
 def test_one_way_of_access_must_be_given_not_two():
     with pytest.raises(SystemFault, match="either"):
         TierAccess(connection_string=WITH_KEY, account_url="https://acc.blob.core.windows.net")
-    with pytest.raises(SystemFault, match="without an identity"):
+    with pytest.raises(SystemFault, match="an identity"):
         TierAccess(account_url="https://acc.blob.core.windows.net")
+    with pytest.raises(SystemFault, match="an https address"):
+        TierAccess(account_url="http://acc.blob.core.windows.net", credential=NoCredential())
 
 
 def test_tier_that_is_not_configured_is_named():
