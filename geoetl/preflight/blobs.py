@@ -1,7 +1,5 @@
 """Checks of blobs: is it there, and is its size one that a job can take."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from pydantic import BaseModel
@@ -9,23 +7,23 @@ from pydantic import BaseModel
 from geoetl.errors import Finding
 from geoetl.models.raster import BlobFacts
 from geoetl.models.refs import BlobRef
-from geoetl.preflight.checks import Outcome, Services, Subject
-from geoetl.preflight.parameters import subjects_of
+from geoetl.preflight.checks import Check, Outcome, Services, Subject
+from geoetl.preflight.each import CheckEach
+
+#: Key of these facts in a report.
+BLOBS_EXIST = "blobs-exist"
 
 
-@dataclass(frozen=True, slots=True)
-class BlobExistsWithSize:
-    """The blob exists and its size is within limits; its fact is a ``BlobFacts``."""
+def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int | None = None) -> Check:
+    """The blob, or each blob of a list, exists and its size is within limits; the fact is a ``BlobFacts``.
 
-    parameter: str
-    min_bytes: int | None = None
-    max_bytes: int | None = None
-    name: str = "blobs-exist"
+    Args:
+        parameter: Field of the spec: a ``BlobRef``, a sequence of them, or None.
+        min_bytes: Smallest size accepted; None: the installation's ``limits.min_source_bytes``.
+        max_bytes: Largest size accepted; None: the installation's ``limits.max_source_bytes``.
+    """
 
-    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
-        return subjects_of(spec, self.parameter)
-
-    def __call__(self, subject: Subject, _spec: BaseModel, services: Services, /) -> Outcome:
+    def verdict(subject: Subject, _spec: BaseModel, services: Services) -> Outcome:
         ref = cast("BlobRef", subject.value)
         found = services.store.properties(ref)
         facts = BlobFacts(
@@ -34,21 +32,12 @@ class BlobExistsWithSize:
             content_type=found.content_type,
             last_modified=found.last_modified,
         )
-        smallest = services.min_source_bytes if self.min_bytes is None else self.min_bytes
-        largest = services.max_source_bytes if self.max_bytes is None else self.max_bytes
+        smallest = services.min_source_bytes if min_bytes is None else min_bytes
+        largest = services.max_source_bytes if max_bytes is None else max_bytes
         finding = _size_finding(ref, found.size_bytes, smallest, largest, subject.parameter)
         return Outcome(findings=() if finding is None else (finding,), fact=facts)
 
-
-def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int | None = None) -> BlobExistsWithSize:
-    """Check the blob, or each blob of the list, that a parameter names.
-
-    Args:
-        parameter: Field of the spec: a ``BlobRef``, a sequence of them, or None.
-        min_bytes: Smallest size accepted; None: the installation's ``limits.min_source_bytes``.
-        max_bytes: Largest size accepted; None: the installation's ``limits.max_source_bytes``.
-    """
-    return BlobExistsWithSize(parameter, min_bytes=min_bytes, max_bytes=max_bytes)
+    return CheckEach(BLOBS_EXIST, parameter, verdict)
 
 
 def _size_finding(ref: BlobRef, size: int, smallest: int, largest: int | None, parameter: str) -> Finding | None:

@@ -1,81 +1,59 @@
 """Checks of STAC ids and collections."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from geoetl.errors import Finding
 from geoetl.models.ids import STAC_ID_PATTERN, STAC_ID_RULE
-from geoetl.preflight.checks import Outcome, Services, Subject
-from geoetl.preflight.parameters import subjects_of, value_of
+from geoetl.preflight.checks import Check, Outcome, Services, Subject
+from geoetl.preflight.each import CheckEach, value_of
+
+#: Keys of these facts in a report.
+IDS_ARE_VALID = "ids-are-valid"
+COLLECTION_EXISTS = "collection-exists"
 
 _STAC_ID = re.compile(STAC_ID_PATTERN)
 
 
-@dataclass(frozen=True, slots=True)
-class IdsAreValid:
-    """Ids have only characters that URLs, paths and pgSTAC read alike."""
+def ids_are_valid(parameter: str) -> Check:
+    """The id, or each id of a list, has only characters that addresses, paths and pgSTAC read alike."""
 
-    parameter: str
-    name: str = "ids-are-valid"
-
-    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
-        return subjects_of(spec, self.parameter)
-
-    def __call__(self, subject: Subject, _spec: BaseModel, _services: Services, /) -> Outcome:
+    def verdict(subject: Subject, _spec: BaseModel, _services: Services) -> Outcome:
         finding = _id_finding(subject, "id")
         return Outcome(findings=() if finding is None else (finding,))
 
-
-@dataclass(frozen=True, slots=True)
-class CollectionExists:
-    """The collection exists, or the job may create it; its fact is whether it exists."""
-
-    parameter: str
-    create_option: str | None = None
-    name: str = "collection-exists"
-
-    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
-        return subjects_of(spec, self.parameter)
-
-    def __call__(self, subject: Subject, spec: BaseModel, services: Services, /) -> Outcome:
-        if (bad_id := _id_finding(subject, "collection id")) is not None:
-            return Outcome(findings=(bad_id,))
-        collection = str(subject.value)
-        exists = services.collections.has_collection(collection)
-        may_create = self.create_option is not None and bool(value_of(spec, self.create_option))
-        if exists or may_create:
-            return Outcome(fact=exists)
-        create = f", or set `{self.create_option}`" if self.create_option else ""
-        return Outcome(
-            findings=(
-                Finding(
-                    code="collection-missing",
-                    message=f"Collection {collection!r} does not exist.",
-                    hint=f"Create it with `geoetl collection create {collection}`{create}; "
-                    "`geoetl collection list` shows those that exist.",
-                    parameter=subject.parameter,
-                ),
-            ),
-            fact=exists,
-        )
+    return CheckEach(IDS_ARE_VALID, parameter, verdict)
 
 
-def ids_are_valid(parameter: str) -> IdsAreValid:
-    """Check the id, or each id of the list, that a parameter holds."""
-    return IdsAreValid(parameter)
-
-
-def collection_exists(parameter: str, *, create_option: str | None = None) -> CollectionExists:
-    """Check the collection that a parameter names.
+def collection_exists(parameter: str, *, create_option: str | None = None) -> Check:
+    """The collection exists, or the job may create it; the fact is whether it exists.
 
     Args:
         parameter: Field of the spec with the collection's id.
         create_option: Field of the spec that, when true, lets the job create a missing collection.
     """
-    return CollectionExists(parameter, create_option)
+
+    def verdict(subject: Subject, spec: BaseModel, services: Services) -> Outcome:
+        if (bad_id := _id_finding(subject, "collection id")) is not None:
+            return Outcome(findings=(bad_id,))
+        exists = services.collections.has_collection(str(subject.value))
+        may_create = create_option is not None and bool(value_of(spec, create_option))
+        findings = () if exists or may_create else (_missing(subject, create_option),)
+        return Outcome(findings=findings, fact=exists)
+
+    return CheckEach(COLLECTION_EXISTS, parameter, verdict)
+
+
+def _missing(subject: Subject, create_option: str | None) -> Finding:
+    option = f", or set `{create_option}`" if create_option else ""
+    return Finding(
+        code="collection-missing",
+        message=f"Collection {subject.value!r} does not exist.",
+        hint=f"Create it with `geoetl collection create {subject.value}`{option}; "
+        "`geoetl collection list` shows those that exist.",
+        parameter=subject.parameter,
+    )
 
 
 def _id_finding(subject: Subject, what: str) -> Finding | None:

@@ -1,8 +1,11 @@
 """Publication: a product becomes visible, searchable and recorded in one transaction, or not at all."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import batched
 from typing import Protocol, cast
+
+import psycopg
 
 from geoetl.db.connections import Connection, database_errors
 from geoetl.errors import NotFound, SystemFault
@@ -68,10 +71,10 @@ class PostgresPublisher:
             Superseded: A later run has.
             NotFound: There is no such collection.
             TransientError: The database is away, or another publication holds the collection for too long.
-            SystemFault: pgSTAC did not keep what it was given.
+            SystemFault: pgSTAC refused an item, or did not keep what it was given.
         """
         item_ids = _item_ids(collection, publications)
-        with database_errors(f"publish {len(item_ids)} item(s) into collection {collection!r}"):
+        with _publication_errors(f"publish {len(item_ids)} item(s) into collection {collection!r}"):
             connection = self._connections()
             with connection.transaction():
                 connection.execute("SELECT set_config('lock_timeout', %s, true)", [f"{self._lock_timeout_s}s"])
@@ -110,6 +113,20 @@ class PostgresPublisher:
                 code="read-back-failed",
                 hint="Check pgSTAC's partitions of this collection with `geoetl doctor`.",
             )
+
+
+@contextmanager
+def _publication_errors(doing: str) -> Generator[None]:
+    """An item that pgSTAC refuses is a fault of ours: items are validated before they come here."""
+    try:
+        with database_errors(doing):
+            yield
+    except psycopg.DatabaseError as error:
+        raise SystemFault(
+            f"Could not {doing}: the catalogue refused it ({error.diag.message_primary or type(error).__name__}). "
+            "Nothing was published.",
+            code="catalogue-refused",
+        ) from error
 
 
 def _item_ids(collection: str, publications: Sequence[Publication]) -> list[str]:

@@ -49,7 +49,7 @@ class TierAccess:
     """``https://<account>.blob.core.windows.net``; needs ``credential``."""
     credential: TokenCredential | None = None
     ca_file: Path | None = None
-    """Trust this certificate authority, beside the usual ones' place; for a store with a private certificate."""
+    """Certificate authorities to trust instead of the usual ones; for a store with a private certificate."""
 
     def __post_init__(self) -> None:
         if bool(self.connection_string) == bool(self.account_url):
@@ -58,10 +58,11 @@ class TierAccess:
                 code="storage-misconfigured",
                 hint="Set one of the two, not both.",
             )
-        if self.account_url and self.credential is None:
+        if self.account_url and (self.credential is None or not self.account_url.startswith("https://")):
             raise SystemFault(
-                f"Storage account {self.account_url} is set without an identity to reach it.",
+                f"Storage account {self.account_url} needs an https address and an identity to reach it.",
                 code="storage-misconfigured",
+                hint="Tokens are sent over https only; for a store on this machine use a connection string.",
             )
 
 

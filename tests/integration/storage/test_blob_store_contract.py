@@ -88,7 +88,7 @@ def test_replaced_blob_is_refused_by_its_old_etag(store: BlobStore, blob: BlobRe
     new = store.upload(blob, b"other", content_type="text/plain", overwrite=True).etag
     assert new != old
 
-    with pytest.raises(BlobChanged, match="blob.bin"):
+    with pytest.raises(BlobChanged, match=r"blob\.bin"):
         store.read_range(blob, offset=0, length=4, etag=old)
     with pytest.raises(BlobChanged):
         store.download(blob, tmp_path / "copy", etag=old)
@@ -100,7 +100,7 @@ def test_upload_does_not_overwrite_unless_asked(store: BlobStore, blob: BlobRef,
     big = tmp_path / "big"
     big.write_bytes(bytes(9 * 1024 * 1024))
     for source in (b"other", big):
-        with pytest.raises(BlobExists, match="blob.bin"):
+        with pytest.raises(BlobExists, match=r"blob\.bin"):
             store.upload(blob, source, content_type="text/plain")
     assert store.read_range(blob, offset=0, length=2000) == CONTENT
 

@@ -1,11 +1,33 @@
-"""Finding a spec's parameters by the names that checks are declared with."""
+"""Checks of a parameter, or of each element of one that is a list."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from pydantic import BaseModel
 
-from geoetl.preflight.checks import Subject
+from geoetl.preflight.checks import Outcome, Services, Subject
+
+#: Looks at one value; may raise as ``Check.__call__`` does.
+type Verdict = Callable[[Subject, BaseModel, Services], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEach:
+    """A check made of a function over the values of a parameter.
+
+    Example: ``CheckEach("raster-headers", "sources", verdict=read_header)``.
+    """
+
+    name: str
+    parameter: str
+    verdict: Verdict
+
+    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
+        return subjects_of(spec, self.parameter)
+
+    def __call__(self, subject: Subject, spec: BaseModel, services: Services, /) -> Outcome:
+        return self.verdict(subject, spec, services)
 
 
 def value_of(spec: BaseModel, parameter: str) -> object:

@@ -1,0 +1,282 @@
+"""Publication on a real business database with pgSTAC."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from geoetl.config import DatabaseTarget
+from geoetl.db.catalogue import Catalogue
+from geoetl.db.connections import Connection, ConnectionSource, connect
+from geoetl.errors import GeoEtlError, LeaseLost, NotFound, SystemFault, TransientError
+from geoetl.models.publication import Publication, PublicationToken
+from geoetl.models.refs import RunId
+from geoetl.publication.ledger import Ledger, Superseded, lock_collection
+from geoetl.publication.publish import PostgresPublisher
+
+SCENES, OTHER = "scenes", "other-scenes"
+
+
+def publications(run: str, item_ids: Sequence[str], collection: str = SCENES) -> list[Publication]:
+    return [publication(run, item_id, collection) for item_id in item_ids]
+
+
+def publication(run: str, item_id: str, collection: str = SCENES) -> Publication:
+    item: dict[str, object] = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": item_id,
+        "collection": collection,
+        "geometry": {"type": "Point", "coordinates": [10.0, 50.0]},
+        "bbox": [10.0, 50.0, 10.0, 50.0],
+        "properties": {"datetime": "2024-05-01T10:00:00Z"},
+        "links": [],
+        "assets": {"data": {"href": f"https://store.example/silver/{run}/{item_id}.tif"}},
+    }
+    uri = f"silver://silver/{collection}/{item_id}/{run}/{item_id}.tif"
+    return Publication(item=item, artefact_uri=uri, etag=f"etag-{run}", size_bytes=1024, sha256="0" * 64)
+
+
+def publish(
+    publisher: PostgresPublisher, run: int, item_ids: Sequence[str], *, attempt: int = 1, collection: str = SCENES
+) -> list[str]:
+    return publisher.publish(
+        collection,
+        publications(f"run-{run}", item_ids, collection),
+        run_id=RunId(f"run-{run}"),
+        job_id="job",
+        token=PublicationToken(run_sequence=run, attempt=attempt),
+    )
+
+
+@pytest.fixture
+def publisher(connections: ConnectionSource, catalogue: Catalogue) -> PostgresPublisher:
+    return PostgresPublisher(connections, catalogue)
+
+
+@pytest.fixture
+def ledger(connections: ConnectionSource) -> Ledger:
+    return Ledger(connections)
+
+
+class Visible:
+    """What a reader of the catalogue sees."""
+
+    def __init__(self, connections: ConnectionSource, catalogue: Catalogue) -> None:
+        self._connections, self._catalogue = connections, catalogue
+
+    def runs(self, *item_ids: str, collection: str = SCENES) -> dict[str, str]:
+        """The run in the href of each item that a search finds."""
+        with self._connections().transaction():
+            found = self._catalogue.find_items(self._connections(), collection, item_ids)
+        hrefs = {str(item["id"]): item["assets"]["data"]["href"] for item in found}
+        return {item_id: href.split("/")[-2] for item_id, href in hrefs.items()}
+
+
+@pytest.fixture
+def visible(connections: ConnectionSource, catalogue: Catalogue) -> Visible:
+    return Visible(connections, catalogue)
+
+
+def test_published_items_are_searchable_and_in_the_ledger(
+    publisher: PostgresPublisher, ledger: Ledger, visible: Visible
+):
+    assert publish(publisher, 1, ["b", "a"]) == ["b", "a"]
+
+    assert visible.runs("a", "b") == {"a": "run-1", "b": "run-1"}
+    first, second = ledger.artefacts(RunId("run-1"))
+    assert (first.item_id, second.item_id) == ("a", "b")
+    assert first.artefact_uri == "silver://silver/scenes/a/run-1/a.tif"
+    assert (first.collection, first.etag, first.size_bytes, first.job_id) == (SCENES, "etag-run-1", 1024, "job")
+    assert first.token == PublicationToken(run_sequence=1, attempt=1)
+    assert ledger.is_published(RunId("run-1"))
+    assert not ledger.is_published(RunId("run-2"))
+
+
+def test_collection_extent_follows_its_items(publisher: PostgresPublisher, connections: ConnectionSource):
+    publish(publisher, 1, ["a"])
+    row = connections().execute("SELECT content->'extent' FROM pgstac.collections WHERE id = %s", [SCENES]).fetchone()
+    assert row
+    assert row[0]["spatial"]["bbox"] == [[10.0, 50.0, 10.0, 50.0]]
+    assert row[0]["temporal"]["interval"][0][0].startswith("2024-05-01T10:00:00")
+
+
+def test_repeating_a_publication_changes_nothing(publisher: PostgresPublisher, ledger: Ledger, visible: Visible):
+    publish(publisher, 1, ["a", "b"])
+    before = ledger.artefacts(RunId("run-1"))
+    assert publish(publisher, 1, ["a", "b"]) == ["a", "b"]
+    assert ledger.artefacts(RunId("run-1")) == before
+    assert visible.runs("a", "b") == {"a": "run-1", "b": "run-1"}
+    assert ledger.is_published(RunId("run-1"))
+
+
+def test_newer_run_replaces_and_history_is_kept(
+    publisher: PostgresPublisher, ledger: Ledger, visible: Visible, connections: ConnectionSource
+):
+    publish(publisher, 1, ["a", "b"])
+    publish(publisher, 2, ["b"])
+
+    assert visible.runs("a", "b") == {"a": "run-1", "b": "run-2"}
+    assert [artefact.item_id for artefact in ledger.artefacts(RunId("run-1"))] == ["a"]
+    assert not ledger.is_published(RunId("run-1"))
+    assert ledger.is_published(RunId("run-2"))
+    history = connections().execute("SELECT item_id, run_id, superseded_by_run FROM geoetl.artefact_history").fetchall()
+    assert history == [("b", "run-1", "run-2")]
+
+
+def test_old_run_that_wakes_later_is_refused_whole(publisher: PostgresPublisher, ledger: Ledger, visible: Visible):
+    publish(publisher, 2, ["b"])
+    with pytest.raises(Superseded, match=r"'b' is published under .*run-2") as caught:
+        publish(publisher, 1, ["a", "b", "c"])
+    assert (caught.value.code, caught.value.retryable) == ("superseded", False)
+    assert visible.runs("a", "b", "c") == {"b": "run-2"}
+    assert ledger.artefacts(RunId("run-1")) == []
+
+
+def test_zombie_attempt_has_lost_its_lease(publisher: PostgresPublisher, ledger: Ledger):
+    publish(publisher, 1, ["a"], attempt=2)
+    with pytest.raises(LeaseLost) as caught:
+        publish(publisher, 1, ["a"], attempt=1)
+    assert caught.value.code == "superseded"
+    assert ledger.artefacts(RunId("run-1"))[0].token.attempt == 2
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_the_greater_token_wins_a_race_whatever_the_order(
+    publisher: PostgresPublisher, visible: Visible, order: tuple[int, int]
+):
+    for round_ in range(10):
+        item_ids = [f"{round_}-{number}" for number in range(5)]
+        barrier = threading.Barrier(2)
+
+        def race(run: int, item_ids: list[str] = item_ids, barrier: threading.Barrier = barrier) -> GeoEtlError | None:
+            barrier.wait()
+            try:
+                publish(publisher, run, item_ids)
+            except Superseded as error:
+                return error
+            return None
+
+        with ThreadPoolExecutor(2) as pool:
+            refused = dict(zip(order, pool.map(race, order), strict=True))
+        assert refused[2] is None
+        assert visible.runs(*item_ids) == dict.fromkeys(item_ids, "run-2")
+
+
+def test_collections_do_not_wait_for_each_other(
+    publisher: PostgresPublisher, connections: ConnectionSource, business_db: DatabaseTarget
+):
+    with connect(business_db, application_name="holder") as holder, holder.transaction():
+        lock_collection(holder, SCENES)
+        publish(publisher, 1, ["a"], collection=OTHER)
+
+
+def test_waiting_too_long_for_the_collection_is_transient(
+    connections: ConnectionSource, catalogue: Catalogue, business_db: DatabaseTarget, visible: Visible
+):
+    impatient = PostgresPublisher(connections, catalogue, lock_timeout_s=1)
+    with connect(business_db, application_name="holder") as holder, holder.transaction():
+        lock_collection(holder, SCENES)
+        with pytest.raises(TransientError, match="scenes"):
+            publish(impatient, 1, ["a"])
+    assert publish(impatient, 1, ["a"]) == ["a"]
+    assert visible.runs("a") == {"a": "run-1"}
+
+
+class DisturbedCatalogue(Catalogue):
+    """The real catalogue, with something that happens after the items are written."""
+
+    disturbance: str
+
+    def upsert_items(self, connection: Connection, items: Sequence[Mapping[str, object]]) -> None:
+        super().upsert_items(connection, items)
+        connection.execute(self.disturbance)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("disturbance", "error"),
+    [
+        ("SELECT pg_terminate_backend(pg_backend_pid())", TransientError),
+        ("DELETE FROM pgstac.items WHERE id = 'b'", SystemFault),
+        ('UPDATE pgstac.items SET content = \'{"assets": {"data": {"href": "stale"}}}\' WHERE id = \'b\'', SystemFault),
+    ],
+    ids=["connection killed", "a row lost", "an old row kept"],
+)
+def test_publication_that_fails_half_way_leaves_nothing(
+    connections: ConnectionSource, ledger: Ledger, visible: Visible, disturbance: str, error: type[GeoEtlError]
+):
+    catalogue = DisturbedCatalogue(connections)
+    catalogue.disturbance = disturbance
+    with pytest.raises(error) as caught:
+        publish(PostgresPublisher(connections, catalogue), 1, ["a", "b", "c"])
+    if error is SystemFault:
+        assert "1 of 3" in str(caught.value)
+        assert "'b'" in str(caught.value)
+    assert visible.runs("a", "b", "c") == {}
+    assert ledger.artefacts(RunId("run-1")) == []
+    # and the next attempt may go ahead
+    assert publish(PostgresPublisher(connections, Catalogue(connections)), 1, ["a", "b", "c"], attempt=2) == [
+        "a",
+        "b",
+        "c",
+    ]
+
+
+def test_missing_collection_is_named(publisher: PostgresPublisher, connections: ConnectionSource):
+    with pytest.raises(NotFound, match=r"'nowhere'.*geoetl collection create nowhere") as caught:
+        publish(publisher, 1, ["a"], collection="nowhere")
+    assert caught.value.code == "collection-missing"
+    assert connections().execute("SELECT count(*) FROM geoetl.artefact").fetchone() == (0,)
+
+
+def test_item_that_pgstac_refuses_is_our_fault(publisher: PostgresPublisher, ledger: Ledger):
+    good, bad = publications("run-1", ["a", "b"])
+    bad.item["geometry"] = {"type": "Pint", "coordinates": [1, 2]}
+    with pytest.raises(SystemFault, match="refused it") as caught:
+        publisher.publish(
+            SCENES, [good, bad], run_id=RunId("run-1"), job_id="job", token=PublicationToken(run_sequence=1, attempt=1)
+        )
+    assert caught.value.code == "catalogue-refused"
+    assert ledger.artefacts(RunId("run-1")) == []
+
+
+def test_database_away_is_transient(catalogue: Catalogue, business_db: DatabaseTarget):
+    away = ConnectionSource(business_db.model_copy(update={"host": "/nonexistent"}), application_name="tests")
+    with pytest.raises(TransientError):
+        publish(PostgresPublisher(away, catalogue), 1, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("item_ids", "collection", "words"),
+    [([], SCENES, "nothing"), (["a", "a"], SCENES, "twice"), (["a"], OTHER, "not of collection")],
+)
+def test_malformed_publications_are_refused(
+    publisher: PostgresPublisher, item_ids: list[str], collection: str, words: str
+):
+    with pytest.raises(ValueError, match=words):
+        publisher.publish(
+            SCENES,
+            publications("run-1", item_ids, collection),
+            run_id=RunId("run-1"),
+            job_id="job",
+            token=PublicationToken(run_sequence=1, attempt=1),
+        )
+
+
+def test_more_items_than_a_chunk_are_published_in_one_transaction(
+    publisher: PostgresPublisher, ledger: Ledger, visible: Visible
+):
+    item_ids = [f"item-{number:05}" for number in range(1201)]
+    assert publish(publisher, 1, item_ids) == item_ids
+    assert [artefact.item_id for artefact in ledger.artefacts(RunId("run-1"))] == item_ids
+    assert visible.runs("item-00000", "item-01200") == {"item-00000": "run-1", "item-01200": "run-1"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["TRUNCATE geoetl.artefact", "DROP TABLE geoetl.artefact", "DROP SCHEMA geoetl CASCADE"]
+)
+def test_worker_role_cannot_destroy_the_ledger(connections: ConnectionSource, statement: str):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connections().execute(statement)  # pyright: ignore[reportArgumentType]
