@@ -2,6 +2,7 @@
 
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -181,5 +182,6 @@ class ReceiveLink:
         return taken
 
     @property
-    def socket(self):
+    def sock(self) -> socket.socket | None:
+        """The socket of the open link; for forked children."""
         return self._sdk.sock if self._sdk is not None else None

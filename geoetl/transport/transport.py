@@ -74,11 +74,11 @@ class Transport(virtual.Transport):
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._loop = loop
-        loop.add_reader(self._wakeup, self.on_readable)
+        loop.add_reader(self._wakeup, self.on_readable, connection, loop)
         if self._tick is None:
             self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
 
-    def on_readable(self, *_: Any) -> None:
+    def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
         if self._wakeup is not None:
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()
