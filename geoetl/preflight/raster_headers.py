@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from geoetl.models.refs import BlobRef
 from geoetl.preflight.checks import Outcome, Services, Subject
-from geoetl.preflight.parameters import subjects_of
+from geoetl.preflight.each import subjects_of
 from geoetl.preflight.raster import check_raster
 from geoetl.preflight.raster_rules import RasterOptions
 

@@ -9,6 +9,7 @@ from kombu.entity import Exchange, Queue
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
 from geoetl.backend.app import OutboxCelery
 from geoetl.backend.relay import Relay
+from geoetl.config.broker import BrokerSettings
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import ConnectionSource, DatabaseRefused, DatabaseUnavailable
@@ -19,7 +20,7 @@ from geoetl.engine.services import Services
 from geoetl.preflight.checks import Services as CheckServices
 from geoetl.publication.ledger import Ledger
 from geoetl.publication.publish import PostgresPublisher
-from geoetl.storage.azure import AzureBlobStore
+from geoetl.storage.open import open_store
 from geoetl.tasks.attempt import Effects
 from geoetl.tasks.registry import register_all
 from geoetl.worker.bootsteps import install_bootsteps
@@ -44,7 +45,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     business = ConnectionSource(settings.database.business, application_name="geoetl")
     app = GeoEtl(
         "geoetl",
-        broker=settings.broker.url(),
+        broker=_broker_url(settings.broker),
         connections=connections,
         database_errors=(psycopg.Error, DatabaseUnavailable, DatabaseRefused),
         set_as_current=False,
@@ -53,7 +54,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     ledger = StageLedger(connections, lease_s=settings.worker.lease_s)
     app.ledgers[LEDGER] = ledger
     catalogue = Catalogue(business)
-    store = AzureBlobStore.from_settings(settings.storage)
+    store = open_store(settings.storage)
     reaper = Reaper(every_s=settings.worker.reap_s)
     app.services = Services(
         settings=settings,
@@ -88,6 +89,22 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _broker_url(broker: BrokerSettings) -> str:
+    """Without keys: a connection string goes to the transport's options, where no log prints it."""
+    return f"servicebus://DefaultAzureCredential@{broker.namespace}" if broker.namespace else "servicebus://"
+
+
+def _transport_options(broker: BrokerSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        # One value for all queues of a process: the longer lock only delays what a killed machine held.
+        "lock_duration_s": max(queue.lock_duration_s for queue in broker.queues),
+        "max_delivery_count": max(queue.max_delivery_count for queue in broker.queues),
+    }
+    if broker.connection_string is not None:
+        options["connection_string"] = broker.connection_string.get_secret_value()
+    return options
+
+
 def _configuration(settings: Settings) -> dict[str, Any]:
     exchange = Exchange("geoetl", type="direct")
     return {
@@ -108,6 +125,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "broker_connection_retry_on_startup": True,
-        "broker_transport_options": settings.broker.transport_options(),
+        "broker_transport_options": _transport_options(settings.broker),
         "worker_hijack_root_logger": False,
     }
