@@ -16,6 +16,9 @@ app = typer.Typer(help="Look at jobs, wait for them, cancel and resume them.", n
 JobId = Annotated[str, typer.Argument(help="The job's id, or the beginning of it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+#: Data of events that a line shows otherwise, or that would not fit into one.
+_UNTOLD = {"label", "stage", "traceback"}
+
 
 @app.command("list")
 def list_jobs(
@@ -124,7 +127,9 @@ def print_status(found: JobStatus, tasks: list[TaskStatus]) -> None:
     """A job as people read it."""
     job = found.summary
     took = output.ago(_seconds(job.created_at, job.finished_at))
-    output.say(f"Job {job.id}  {job.job_type}, run {job.run_no}: {output.colored(job.state)}{f' in {took}' if took else ''}")
+    output.say(
+        f"Job {job.id}  {job.job_type}, run {job.run_no}: {output.colored(job.state)}{f' in {took}' if took else ''}"
+    )
     for stage in found.stages:
         done = stage.counts[TaskState.SUCCEEDED]
         others = ", ".join(
@@ -158,8 +163,9 @@ def event_line(event: Event) -> str:
     """One event on one line."""
     what = event.label if event.idx is not None and event.label else event.stage or ""
     attempt = f" attempt {event.attempt}" if event.attempt else ""
-    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key not in {"label", "traceback", "stage"})
-    return f"{event.at:%Y-%m-%d %H:%M:%S}.{event.at.microsecond // 1000:03d}  {event.what:<16} {what}{attempt}  {details}".rstrip()
+    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key not in _UNTOLD)
+    at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return f"{at}  {event.what:<16} {what}{attempt}  {details}".rstrip()
 
 
 def _seconds(begin: dt.datetime, end: dt.datetime | None) -> float | None:

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, jobs, output, services, submit
+from geoetl.cli import collections, demo, jobs, output, services, submit
 from geoetl.errors import GeoEtlError
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app.command("relay")(services.relay)
 app.command(
     "emulator", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 )(services.emulator)
-app.command("demo")(services.demo)
+app.command("demo")(demo.demo)
 
 
 def main() -> None:

@@ -108,7 +108,11 @@ def print_error(error: GeoEtlError, *, as_document: bool) -> None:
         return
     out = console(stderr=True)
     if not findings:
-        out.print(f"[red]Error[/red] [{error.code}]: {escape(redact(error.message))}".replace("[" + error.code, r"\[" + error.code))
+        out.print(
+            f"[red]Error[/red] [{error.code}]: {escape(redact(error.message))}".replace(
+                "[" + error.code, r"\[" + error.code
+            )
+        )
         if error.hint:
             out.print(f"  {escape(redact(error.hint))}")
         return

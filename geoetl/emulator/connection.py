@@ -97,7 +97,7 @@ class AmqpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.broker.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
         self._phase = _Phase.CLOSED
         self.broker.connections.discard(self)
         self._watch.cancel()

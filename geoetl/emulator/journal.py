@@ -70,10 +70,10 @@ class NoJournal:
     def queues(self) -> Iterator[QueueRecord]:
         return iter(())
 
-    def messages(self, key: str) -> Iterator[Message]:  # noqa: ARG002 - the protocol's signature
+    def messages(self, key: str) -> Iterator[Message]:
         return iter(())
 
-    def last_sequence_number(self, key: str) -> int:  # noqa: ARG002 - the protocol's signature
+    def last_sequence_number(self, key: str) -> int:
         return 0
 
     def close(self) -> None: ...

@@ -187,7 +187,7 @@ class ReplyLink(OutgoingLink):
         while self._waiting and self.credit > 0 and self.session.can_send:
             self.send(self._waiting.popleft(), os.urandom(16), settled=True)
 
-    def settle(self, tag: bytes, state: Described | None) -> bytes | None:  # noqa: ARG002 - sent settled
+    def settle(self, tag: bytes, state: Described | None) -> bytes | None:
         return None
 
 

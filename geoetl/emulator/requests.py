@@ -59,7 +59,7 @@ class RequestLink(IncomingLink):
             ServiceBusError: it cannot; the client gets it as an answer.
         """
 
-    def receive(self, message_format: int, payload: bytes) -> None:  # noqa: ARG002 - requests have one format
+    def receive(self, message_format: int, payload: bytes) -> None:
         request = self._read(payload)
         try:
             answer = self.handle_request(request)

@@ -196,7 +196,7 @@ class _FrontDoor(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(_SNIFF_TIMEOUT_S, self._transport.abort)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
         self._watch.cancel()
 
     def data_received(self, data: bytes) -> None:

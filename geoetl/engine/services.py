@@ -8,9 +8,11 @@ from geoetl.backend.app import OutboxCelery
 from geoetl.backend.ledger import Connection
 from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings
+from geoetl.db.catalogue import Catalogue
 from geoetl.engine.ledger import StageLedger
 from geoetl.models.refs import RunId
 from geoetl.preflight.checks import Services as CheckServices
+from geoetl.storage.base import BlobStore
 
 
 class PublishedRuns(Protocol):
@@ -33,3 +35,5 @@ class Services:
     relay: Relay
     checks: CheckServices
     published: PublishedRuns
+    store: BlobStore
+    catalogue: Catalogue

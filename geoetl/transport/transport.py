@@ -78,7 +78,7 @@ class Transport(virtual.Transport):
         if self._tick is None:
             self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
 
-    def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+    def on_readable(self, connection: Any, loop: Any) -> None:
         if self._wakeup is not None:
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()

@@ -69,6 +69,8 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
             max_source_bytes=settings.limits.max_source_bytes,
         ),
         published=Ledger(business),
+        store=store,
+        catalogue=catalogue,
     )
     effects = Effects(
         store=store,

@@ -126,6 +126,8 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             relay=Relay(app, sources={"task": TaskMessages()}),
             checks=CheckServices(store=None, collections=None),  # type: ignore[arg-type]
             published=NothingPublished(),
+            store=None,  # type: ignore[arg-type]
+            catalogue=None,  # type: ignore[arg-type]
         )
         # The tests read the outbox themselves.
         services.relay.drain = lambda: 0  # type: ignore[method-assign]

@@ -1,0 +1,186 @@
+"""Captured messages are committed with the caller's transaction and published once, whatever dies."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from geoetl.backend.messages import Captured, Message, capture
+from geoetl.backend.relay import Chore, Relay, enqueue
+
+
+def queued(app) -> list[tuple[str, list, dict]]:
+    """Take everything out of the app's queue: task id, args and headers."""
+    found = []
+    with app.connection_for_read() as connection:
+        queue = next(iter(app.amqp.queues.values()))(connection.default_channel)
+        while message := queue.get(no_ack=True):
+            found.append((message.headers["id"], message.payload[0], message.headers))
+    return found
+
+
+def commit(app, *signatures) -> None:
+    conn = app.connections()
+    with conn.transaction(), capture() as captured:
+        for signature in signatures:
+            signature.apply_async()
+        enqueue(conn, captured)
+
+
+@contextmanager
+def running(relay: Relay) -> Iterator[threading.Event]:
+    stop = threading.Event()
+    thread = threading.Thread(target=relay.run, args=(stop,))
+    thread.start()
+    try:
+        yield stop
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def eventually(fact, within_s: float = 8.0) -> None:
+    until = time.monotonic() + within_s
+    while not fact():
+        assert time.monotonic() < until, f"not within {within_s} s"
+        time.sleep(0.02)
+
+
+def test_a_captured_message_reaches_the_broker_only_through_the_relay(app):
+    commit(app, app.signature("add", (2, 3)))
+    assert queued(app) == []
+
+    assert Relay(app, sources={}).drain() == 1
+
+    ((task_id, args, headers),) = queued(app)
+    assert (args, headers["task"], headers["id"]) == ([2, 3], "add", task_id)
+
+
+def test_a_rolled_back_transaction_publishes_nothing(app):
+    conn = app.connections()
+    with pytest.raises(RuntimeError, match="changed my mind"), conn.transaction(), capture() as captured:
+        app.signature("add", (2, 3)).apply_async()
+        enqueue(conn, captured)
+        raise RuntimeError("changed my mind")
+
+    assert Relay(app, sources={}).drain() == 0
+
+
+def test_a_captured_message_is_what_a_direct_publish_sends(app):
+    task_id = str(uuid4())
+    app.signature("add", (2, 3)).apply_async(task_id=task_id, priority=3, headers={"mine": 1})
+    ((_, direct_args, direct),) = queued(app)
+    commit(app, app.signature("add", (2, 3), options={"task_id": task_id, "priority": 3, "headers": {"mine": 1}}))
+    Relay(app, sources={}).drain()
+    ((_, args, headers),) = queued(app)
+
+    assert (args, headers) == (direct_args, direct)
+
+
+def test_relays_that_drain_at_once_publish_each_message_once(app):
+    commit(app, *(app.signature("add", (n, n)) for n in range(300)))
+    relays = [Relay(app, sources={}, limit=20) for _ in range(4)]
+    threads = [threading.Thread(target=relay.drain) for relay in relays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(args[0] for _, args, _ in queued(app)) == list(range(300))
+
+
+def test_a_message_that_cannot_be_published_is_parked_and_blocks_nobody(app):
+    bad = Message(
+        headers={"id": "x", "task": "add"}, properties={"compression": "no-such-codec"}, body=b"[]", content_type="application/json",
+        content_encoding="utf-8", exchange="", routing_key="q", queue=None,
+    )  # fmt: skip
+    conn = app.connections()
+    enqueue(conn, Captured([bad]))
+    commit(app, app.signature("add", (1, 1)))
+
+    Relay(app, sources={}).drain()
+
+    assert [args for _, args, _ in queued(app)] == [[1, 1]]
+    (problem,) = conn.execute("SELECT problem FROM geoetl.outbox WHERE parked_at IS NOT NULL").fetchone()
+    assert "no-such-codec" in problem
+    assert Relay(app, sources={}).drain() == 0
+
+
+def test_a_countdown_waits_in_the_outbox(app):
+    commit(app, app.signature("add", (1, 1), options={"countdown": 60}))
+
+    assert Relay(app, sources={}).drain() == 0
+
+
+def test_a_running_relay_is_woken_by_the_commit(app):
+    relay = Relay(app, sources={})
+    relay.idle_s = 30.0
+    with running(relay):
+        eventually(relay.is_leading.is_set)
+        time.sleep(0.2)
+        committed_at = time.monotonic()
+        commit(app, app.signature("add", (1, 1)))
+        eventually(lambda: queued(app), within_s=2.0)
+        assert time.monotonic() - committed_at < 2.0
+        # Stopping waits for the relay's patience to end.
+        commit(app, app.signature("add", (2, 2)))
+
+
+def test_one_relay_leads_and_the_other_takes_over(make_app):
+    first, second = Relay(make_app(), sources={}), Relay(make_app(), sources={})
+    with running(first) as stop_first:
+        eventually(first.is_leading.is_set)
+        with running(second):
+            time.sleep(0.3)
+            assert not second.is_leading.is_set()
+            stop_first.set()
+            eventually(second.is_leading.is_set, within_s=5.0)
+
+
+def test_a_relay_goes_on_after_its_session_was_ended(app, connections):
+    relay = Relay(app, sources={})
+    with running(relay):
+        eventually(relay.is_leading.is_set)
+        with psycopg.connect(connections.target.conninfo(application_name="killer"), autocommit=True) as killer:
+            killer.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'backend-test' AND datname = current_database()"
+            )
+        eventually(relay.is_leading.is_set)
+        commit(app, app.signature("add", (1, 1)))
+        eventually(lambda: queued(app))
+
+
+def test_the_leader_does_its_chores(app):
+    done = threading.Event()
+
+    def chore(conn) -> int:
+        done.set()
+        return 0
+
+    with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
+        assert done.wait(5)
+
+
+def test_a_plain_result_is_stored_and_read(app):
+    task_id = str(uuid4())
+    app.backend.store_result(task_id, {"answer": 42}, "SUCCESS")
+
+    result = app.AsyncResult(task_id)
+
+    assert (result.state, result.result) == ("SUCCESS", {"answer": 42})
+    result.forget()
+    assert app.AsyncResult(task_id).state == "PENDING"
+
+
+def test_a_late_result_does_not_replace_a_final_one(app):
+    task_id = str(uuid4())
+    app.backend.store_result(task_id, 1, "SUCCESS")
+    app.backend.store_result(task_id, 2, "STARTED")
+
+    assert app.AsyncResult(task_id).result == 1
