@@ -1,0 +1,152 @@
+"""A whole embedded stack for the run, real worker processes, and the command line."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoetl.config.settings import load_settings
+from geoetl.engine.services import Services
+from geoetl.local.stack import Stack
+from geoetl.models.refs import BlobRef
+from geoetl.worker.app import create_app
+from tests.stack import require
+
+ROOT = Path(__file__).parents[2]
+
+#: Short leases, so that what a dead worker held comes back within a test; a low threshold, so that both queues work.
+TUNING = {
+    "GEOETL_WORKER__LEASE_S": "3",
+    "GEOETL_WORKER__HEARTBEAT_S": "0.5",
+    "GEOETL_WORKER__REAP_S": "0.5",
+    "GEOETL_RASTER__GDAL_THRESHOLD_BYTES": "20000000",
+}
+
+
+@dataclass
+class Worker:
+    """A worker process with its children."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def children(self) -> list[int]:
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    def kill(self) -> None:
+        """``kill -9`` of the main process and of every child."""
+        for pid in [*self.children(), self.process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def await_line(self, text: str, *, within_s: float = 30.0) -> None:
+        eventually(lambda: text in self.log.read_text(errors="replace"), within_s=within_s, what=f"{text!r} in its log")
+
+
+@dataclass
+class Installation:
+    """The stack as its users have it."""
+
+    home: Path
+    services: Services
+    environ: dict[str, str]
+
+    def worker(self, name: str, *queues: str, concurrency: int = 2) -> Worker:
+        log = self.home / "logs" / f"{name}-{time.monotonic_ns()}.log"
+        command = [
+            sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-Q", ",".join(queues or ("standard", "gdal")),
+            "-n", f"{name}@%h", "--concurrency", str(concurrency), "--loglevel", "INFO",
+        ]  # fmt: skip
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=out, stderr=out)
+        worker = Worker(process, log)
+        worker.await_line(" ready.")
+        return worker
+
+    def geoetl(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command as a user does."""
+        return subprocess.run(
+            [sys.executable, "-m", "geoetl", *words],
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def put(self, name: str, content: Path | bytes) -> BlobRef:
+        ref = BlobRef.of("bronze", "bronze", name)
+        self.services.store.upload(ref, content, content_type="image/tiff", overwrite=True)
+        return ref
+
+    def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
+        return self.services.connections().execute(query, params).fetchall()
+
+    def rows(self) -> dict[str, int]:
+        """How many rows there are in each table that a submit writes to."""
+        tables = ("job", "run", "stage", "task", "outbox", "event")
+        return {table: self.sql(f"SELECT count(*) FROM geoetl.{table}")[0][0] for table in tables}
+
+
+def eventually(fact: Callable[[], Any], *, within_s: float = 30.0, what: str = "it") -> Any:
+    until = time.monotonic() + within_s
+    while not (answer := fact()):
+        assert time.monotonic() < until, f"{what}: not within {within_s} s"
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.fixture(scope="session")
+def installation() -> Generator[Installation]:
+    with tempfile.TemporaryDirectory(prefix="geoetl-acceptance-") as folder:
+        home = Path(folder)
+        stack = Stack(home)
+        require(stack.up)
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("GEOETL_")}
+        environ |= {"GEOETL_HOME": str(home), "PYTHONPATH": str(ROOT), **TUNING}
+        services = create_app(load_settings(environ, cwd=home)).services
+        yield Installation(home, services, environ)
+        services.app.connections.close()
+        stack.down()
+
+
+@pytest.fixture
+def workers(installation: Installation) -> Generator[Callable[..., Worker]]:
+    """Start workers; all are gone after the test."""
+    started: list[Worker] = []
+
+    def start(*args: Any, **kwargs: Any) -> Worker:
+        worker = installation.worker(*args, **kwargs)
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.stop()
+
+
+def document(done: subprocess.CompletedProcess[str]) -> Any:
+    """The JSON document a command printed."""
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,96 @@
+"""A job that does nothing goes round through real workers, whatever is killed."""
+
+import os
+import signal
+import time
+import uuid
+
+from geoetl.chains.noop import Noop
+from geoetl.worker.client import submit
+
+from tests.acceptance.conftest import eventually
+
+
+def accepted_results(installation, run_id: str) -> list[tuple[int, int]]:
+    """Accepted results per task that were not exactly one, as the audit trail has them."""
+    return installation.sql(
+        """
+        SELECT t.stage_no, t.idx FROM geoetl.task t
+        LEFT JOIN geoetl.event e ON e.task_id = t.id AND e.what = 'task succeeded'
+        WHERE t.run_id = %s GROUP BY t.id HAVING count(e.id) <> 1
+        """,
+        run_id,
+    )
+
+
+def test_two_workers_share_a_job(installation, workers):
+    workers("one")
+    workers("two")
+    job = submit(Noop(tasks=40, seconds=0.05, name=uuid.uuid4().hex), services=installation.services)
+
+    assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(40))}
+
+    owners = {task.worker.partition(":")[0] for task in job.tasks() if task.worker}
+    assert len(owners) == 2
+    assert accepted_results(installation, job.submission.run_id) == []
+
+
+def test_killing_a_worker_changes_nothing(installation, workers):
+    victim = workers("victim")
+    workers("survivor")
+    job = submit(Noop(tasks=30, seconds=0.3, name=uuid.uuid4().hex), services=installation.services)
+    eventually(lambda: sum(task.state == "succeeded" for task in job.tasks()) > 4, what="some tasks done")
+
+    victim.kill()
+
+    assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(30))}
+    assert accepted_results(installation, job.submission.run_id) == []
+
+
+def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, workers):
+    worker = workers("bereaved")
+    job = submit(Noop(tasks=6, seconds=2.0, name=uuid.uuid4().hex), services=installation.services)
+    eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
+
+    for pid in worker.children():
+        os.kill(pid, signal.SIGKILL)
+
+    assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(6))}
+    assert accepted_results(installation, job.submission.run_id) == []
+
+
+def test_a_submit_with_no_worker_rings_and_a_later_worker_finishes(installation, workers):
+    job = submit(Noop(tasks=3, name=uuid.uuid4().hex), services=installation.services)
+    assert installation.sql("SELECT count(*) FROM geoetl.outbox")[0][0] == 0, "the submitter publishes by itself"
+    time.sleep(0.5)
+
+    workers("late")
+
+    assert job.wait(timeout_s=60) == {"sum_of_squares": 5}
+
+
+def test_a_cancel_stops_running_tasks_within_two_seconds(installation, workers):
+    workers("busy")
+    job = submit(Noop(tasks=4, seconds=60, name=uuid.uuid4().hex), services=installation.services)
+    eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
+
+    assert job.cancel()
+
+    eventually(
+        lambda: all(task.state in {"cancelled", "skipped", "succeeded"} for task in job.tasks()),
+        within_s=2.5,
+        what="every task stopped",
+    )
+    assert job.status().summary.state == "cancelled"
+
+
+def test_a_resumed_job_completes(installation, workers):
+    worker = workers("busy")
+    job = submit(Noop(tasks=4, seconds=1.0, name=uuid.uuid4().hex), services=installation.services)
+    eventually(lambda: any(task.state == "running" and task.stage_no == 1 for task in job.tasks()), what="running")
+    job.cancel()
+    assert worker.process.poll() is None
+
+    job.resume()
+
+    assert job.wait(timeout_s=60) == {"sum_of_squares": 14}
