@@ -1,1 +1,11 @@
-"""A Service Bus emulator in pure Python. Stands alone: imports nothing else of geoetl."""
+"""A Service Bus emulator in pure Python. Stands alone: imports nothing else of geoetl.
+
+Layers from top to bottom: `command`, `server` · `control`, `admin`, `atom`, `http` · `connection`, `session` ·
+`nodes`, `management`, `cbs`, `requests`, `links` · `broker`, `tokens`, `namespace`, `queue`, `message` ·
+`performatives`, `frames`, `encode`, `decode`. Queue semantics know neither sockets nor event loops.
+"""
+
+from geoetl.emulator.server import EmulatorServer, RunningServer
+from geoetl.emulator.tokens import AccessPolicy
+
+__all__ = ["AccessPolicy", "EmulatorServer", "RunningServer"]

@@ -1,0 +1,7 @@
+"""`python -m geoetl.emulator`."""
+
+import sys
+
+from geoetl.emulator.command import main
+
+sys.exit(main())

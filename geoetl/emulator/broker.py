@@ -1,0 +1,54 @@
+"""What all connections of a server share."""
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from geoetl.emulator.conditions import ServiceBusError
+from geoetl.emulator.namespace import Namespace
+from geoetl.emulator.queue import Queue
+from geoetl.emulator.tokens import AccessPolicy
+
+#: The limit of the Standard tier.
+DEFAULT_MAX_MESSAGE_BYTES: Final = 256 * 1024
+#: What Service Bus asks of its clients.
+DEFAULT_IDLE_TIMEOUT_S: Final = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may ask for."""
+
+    #: The largest message or batch, in bytes.
+    max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
+    #: After how long without a frame a connection is closed.
+    idle_timeout_s: float = DEFAULT_IDLE_TIMEOUT_S
+
+
+class BrokerConnection(Protocol):
+    """A client's AMQP connection as fault injection and administration see it."""
+
+    def drop(self) -> None:
+        """Breaks the connection without a word, as a network does."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection in good order."""
+        ...
+
+    def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
+        """Detaches the links to a queue, or all, and returns how many there were."""
+        ...
+
+
+@dataclass(slots=True)
+class Broker:
+    """The namespace, who may use it, and who is connected."""
+
+    namespace: Namespace
+    policy: AccessPolicy
+    limits: Limits = field(default_factory=Limits)
+    connections: set[BrokerConnection] = field(default_factory=set[BrokerConnection])
+
+    def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
+        """Detaches the links of all clients to a queue, or all their links, and returns how many there were."""
+        return sum(connection.detach_links(queue, error) for connection in list(self.connections))

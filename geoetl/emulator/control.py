@@ -1,0 +1,91 @@
+"""Fault injection for tests: a small JSON API under `/$control/`, on the port of the administration API.
+
+It asks for no token: whoever reaches the port may use it, and the emulator binds to the loopback address by default.
+"""
+
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+from geoetl.emulator.broker import Broker
+from geoetl.emulator.conditions import ARGUMENT_ERROR, DETACH_FORCED, NOT_FOUND, ServiceBusError
+from geoetl.emulator.http import HttpRequest, HttpResponse
+from geoetl.emulator.queue import Queue
+
+PREFIX: Final = "$control/"
+
+type _Command = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ControlApi:
+    """Answers control requests.
+
+    Args:
+        broker: what they act on.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._commands: dict[tuple[str, str], _Command] = {
+            ("GET", "counts"): self._counts,
+            ("POST", "drop"): self._drop,
+            ("POST", "detach"): self._detach,
+            ("POST", "lose-locks"): self._lose_locks,
+        }
+
+    def handle(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request below `/$control/`; refusals are answers too."""
+        try:
+            status, document = HTTPStatus.OK, self._run(request)
+        except ServiceBusError as error:
+            status, document = error.status, {"error": error.description}
+        self._broker.namespace.journal.commit()
+        return HttpResponse(status, json.dumps(document).encode(), "application/json")
+
+    def _run(self, request: HttpRequest) -> dict[str, Any]:
+        name = request.path.removeprefix(PREFIX)
+        command = self._commands.get((request.method, name))
+        if command is None:
+            known = ", ".join(f"{method} {path}" for method, path in self._commands)
+            raise ServiceBusError(NOT_FOUND, f"No control request is '{request.method} {name}'; there are {known}.")
+        try:
+            arguments = json.loads(request.body or b"{}")
+        except ValueError as error:
+            raise ServiceBusError(ARGUMENT_ERROR, f"The body is not JSON: {error}") from error
+        if not isinstance(arguments, dict):
+            raise ServiceBusError(ARGUMENT_ERROR, "The body must be a JSON object.")
+        return command(arguments)
+
+    def _counts(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        queues = {
+            queue.name: {
+                "active": queue.counts.active,
+                "dead_lettered": queue.counts.dead_lettered,
+                "scheduled": queue.counts.scheduled,
+                "locked": queue.counts.locked,
+                "total": queue.counts.total,
+            }
+            for queue in self._broker.namespace
+        }
+        return {"connections": len(self._broker.connections), "queues": queues}
+
+    def _drop(self, _arguments: dict[str, Any]) -> dict[str, Any]:
+        connections = list(self._broker.connections)
+        for connection in connections:
+            connection.drop()
+        return {"dropped": len(connections)}
+
+    def _detach(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        condition = str(arguments.get("condition", DETACH_FORCED))
+        error = ServiceBusError(condition, "The link was detached by the control API of the emulator.")
+        return {"detached": self._broker.detach_links(self._queue(arguments), error)}
+
+    def _lose_locks(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        queue = self._queue(arguments)
+        queues = list(self._broker.namespace) if queue is None else [queue]
+        return {"lost": sum(each.lose_locks() for each in queues)}
+
+    def _queue(self, arguments: dict[str, Any]) -> Queue | None:
+        name = arguments.get("queue")
+        return None if name is None else self._broker.namespace.resolve(str(name))

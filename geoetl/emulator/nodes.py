@@ -1,0 +1,178 @@
+"""What links lead to: queues, `$cbs` and `$management`, by the address in the attach."""
+
+from typing import Any, Final
+
+from geoetl.emulator import outcomes
+from geoetl.emulator.amqp_types import Described
+from geoetl.emulator.cbs import CbsLink
+from geoetl.emulator.conditions import (
+    ENTITY_DISABLED,
+    INVALID_FIELD,
+    NOT_ALLOWED,
+    NOT_IMPLEMENTED,
+    ServiceBusError,
+)
+from geoetl.emulator.encode import encode
+from geoetl.emulator.links import IncomingLink, Link, LinkSession, OutgoingLink, ReplyLink
+from geoetl.emulator.management import ManagementLink
+from geoetl.emulator.message import BATCH_FORMAT, Message, parse_batch, parse_message
+from geoetl.emulator.outcomes import ACCEPTED_STATE, REJECTED_STATE, RELEASED_STATE, fields_of, rejected_state
+from geoetl.emulator.performatives import Attach
+from geoetl.emulator.queue import Queue
+
+_CBS: Final = "$cbs"
+_MANAGEMENT: Final = "/$management"
+_SOURCE: Final = 0x28
+_TARGET: Final = 0x29
+_SENT_SETTLED: Final = 1
+_DEAD_LETTER_CONDITION: Final = "com.microsoft:dead-letter"
+
+
+class QueueTarget(IncomingLink):
+    """Where a client sends messages to a queue."""
+
+    def __init__(self, session: LinkSession, handle: int, address: str, queue: Queue) -> None:
+        super().__init__(session, handle, address, queue)
+        self._entity = queue
+
+    def receive(self, message_format: int, payload: bytes) -> None:
+        if message_format == BATCH_FORMAT:
+            for message in parse_batch(payload):
+                self._entity.send(message)
+        else:
+            self._entity.send(parse_message(payload))
+
+
+class QueueSource(OutgoingLink):
+    """Where a client receives messages from a queue; the queue's consumer."""
+
+    def __init__(
+        self, session: LinkSession, handle: int, address: str, queue: Queue, *, is_peek_lock: bool = True
+    ) -> None:
+        super().__init__(session, handle, address, queue)
+        self._entity = queue
+        self.is_peek_lock = is_peek_lock
+
+    @property
+    def can_take(self) -> bool:
+        return self.credit > 0 and not self.is_detached and self.session.can_send
+
+    def take(self, message: Message) -> None:
+        # Without a lock there is nothing to settle, so any tag will do: the sequence number tells them apart.
+        tag = message.lock_token or message.sequence_number.to_bytes(16)
+        self.send(message.encode_delivery(), tag, settled=not self.is_peek_lock)
+
+    def resume(self) -> None:
+        if self.credit > 0:
+            self._entity.wait(self)
+
+    def close(self) -> None:
+        super().close()
+        self._entity.forget(self)
+
+    def settle(self, tag: bytes, state: Described | None) -> bytes | None:
+        if state is None:
+            return None
+        try:
+            return self._apply(tag, state)
+        except ServiceBusError as error:
+            return rejected_state(error)
+
+    def _apply(self, tag: bytes, state: Described) -> bytes | None:
+        match state.descriptor:
+            case outcomes.ACCEPTED:
+                self._entity.complete(tag)
+                return ACCEPTED_STATE
+            case outcomes.RELEASED:
+                self._entity.release(tag)
+                return RELEASED_STATE
+            case outcomes.REJECTED:
+                reason, description = _dead_letter_reason(state)
+                self._entity.dead_letter(tag, reason, description)
+                return REJECTED_STATE
+            case outcomes.MODIFIED:
+                is_failed, is_undeliverable, changes = fields_of(state, 3)
+                self._modify(tag, bool(is_failed), bool(is_undeliverable), changes)
+                return encode(state)
+            case _:
+                # `received` says how far a transfer got; it ends nothing.
+                return None
+
+    def _modify(self, tag: bytes, is_failed: bool, is_undeliverable: bool, annotations: Any) -> None:
+        changes = annotations if isinstance(annotations, dict) else None
+        if is_undeliverable:
+            self._entity.defer(tag, changes)
+        elif is_failed:
+            self._entity.abandon(tag, changes)
+        else:
+            self._entity.release(tag)
+
+
+def open_link(session: LinkSession, attach: Attach) -> Link:
+    """The link an attach asks for.
+
+    Raises:
+        ServiceBusError: there is no such node, the client may not use it, or it asks for what is not supported.
+    """
+    handle, is_receiver = int(attach.handle), attach.role
+    address, reply_to = _address(attach.source), _address(attach.target)
+    if not is_receiver:
+        address, reply_to = reply_to, address
+    if attach.target is not None and attach.target.descriptor != _TARGET:
+        raise ServiceBusError(NOT_IMPLEMENTED, "This emulator does not support transactions.")
+    if address is None:
+        raise ServiceBusError(INVALID_FIELD, "The attach names no address this emulator can open.")
+    if is_receiver:
+        _refuse_filters(attach)
+    name = address.strip("/").lower()
+    if name == _CBS:
+        return ReplyLink(session, handle, address, reply_to) if is_receiver else CbsLink(session, handle, address)
+    is_management = name.endswith(_MANAGEMENT)
+    entity = address.rstrip("/")[: -len(_MANAGEMENT)] if is_management else address
+    session.grants.require(entity, session.broker.namespace.clock.now())
+    queue = session.broker.namespace.resolve(entity)
+    if is_management:
+        if is_receiver:
+            return ReplyLink(session, handle, address, reply_to)
+        return ManagementLink(session, handle, address, queue)
+    return _open_queue_link(session, attach, address, queue)
+
+
+def _open_queue_link(session: LinkSession, attach: Attach, address: str, queue: Queue) -> Link:
+    description = queue.description
+    if not (description.can_receive if attach.role else description.can_send):
+        raise ServiceBusError(
+            ENTITY_DISABLED, f"The entity '{queue.name}' is {description.properties['Status']}: not available for this."
+        )
+    if attach.role:
+        is_peek_lock = attach.snd_settle_mode != _SENT_SETTLED
+        return QueueSource(session, int(attach.handle), address, queue, is_peek_lock=is_peek_lock)
+    if queue.source is not None:
+        raise ServiceBusError(NOT_ALLOWED, f"Messages cannot be sent to the dead-letter queue '{queue.name}'.")
+    return QueueTarget(session, int(attach.handle), address, queue)
+
+
+def _address(terminus: Described | None) -> str | None:
+    if terminus is None or terminus.descriptor not in (_SOURCE, _TARGET):
+        return None
+    (address,) = fields_of(terminus, 1)
+    return str(address) if isinstance(address, str) else None
+
+
+def _refuse_filters(attach: Attach) -> None:
+    filters = fields_of(attach.source, 8)[7]
+    if filters:
+        raise ServiceBusError(
+            NOT_IMPLEMENTED, f"This emulator supports no receiver filters (sessions, selectors), got {list(filters)}."
+        )
+
+
+def _dead_letter_reason(state: Described) -> tuple[str | None, str | None]:
+    (error,) = fields_of(state, 1)
+    condition, description, info = fields_of(error, 3)
+    details: dict[Any, Any] = info if isinstance(info, dict) else {}
+    fallback = None if condition in (None, _DEAD_LETTER_CONDITION) else str(condition)
+    return (
+        details.get("DeadLetterReason", fallback),
+        details.get("DeadLetterErrorDescription", description if isinstance(description, str) else None),
+    )
