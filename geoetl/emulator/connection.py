@@ -17,6 +17,7 @@ from geoetl.emulator.conditions import (
     ServiceBusError,
 )
 from geoetl.emulator.decode import DecodeError
+from geoetl.emulator.frame_writer import FrameWriter
 from geoetl.emulator.frames import (
     AMQP_FRAME,
     AMQP_HEADER,
@@ -26,7 +27,6 @@ from geoetl.emulator.frames import (
     SASL_HEADER,
     Frame,
     FrameReader,
-    encode_frame_header,
 )
 from geoetl.emulator.outcomes import error_value
 from geoetl.emulator.performatives import (
@@ -85,7 +85,6 @@ class AmqpConnection(asyncio.Protocol):
         self._phase = _Phase.SASL_HEADER
         self._reader = FrameReader(MAX_FRAME_SIZE)
         self._sessions: dict[int, Session] = {}
-        self._out: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._last_heard = self._loop.time()
         self._heartbeat: asyncio.TimerHandle | None = None
@@ -95,6 +94,7 @@ class AmqpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._writer = FrameWriter(self._transport, self.broker.namespace.journal.commit)
         self.broker.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -146,14 +146,14 @@ class AmqpConnection(asyncio.Protocol):
 
     def _on_header(self, header: bytes) -> bool:
         expected = SASL_HEADER if self._phase is _Phase.SASL_HEADER else AMQP_HEADER
-        self._write(expected)
+        self._writer.write(expected)
         if header != expected:
             # The header we wrote says what would have been right (AMQP 1.0, 2.2).
             self._hang_up()
             return False
         if self._phase is _Phase.SASL_HEADER:
             self._phase = _Phase.SASL
-            self._write_frame(0, encode_performative(SaslMechanisms(Array(map(Symbol, _MECHANISMS)))), SASL_FRAME)
+            self._say(SaslMechanisms(Array(map(Symbol, _MECHANISMS))), kind=SASL_FRAME)
         else:
             self._phase = _Phase.OPENING
         return True
@@ -172,7 +172,7 @@ class AmqpConnection(asyncio.Protocol):
             case End() if self._phase is _Phase.OPEN:
                 self._on_end(frame.channel)
             case Close():
-                self._write_frame(0, encode_performative(Close()))
+                self._say(Close())
                 self._hang_up()
             case _ if self._phase is _Phase.OPEN:
                 self._to_session(frame, performative, end)
@@ -185,7 +185,7 @@ class AmqpConnection(asyncio.Protocol):
             is_ok = self.broker.policy.verify_password(init.initial_response or b"")
             self.grants.add(Grant("", float("inf")))
         code = _SASL_OK if is_ok else _SASL_AUTH_FAILED
-        self._write_frame(0, encode_performative(SaslOutcome(UByte(code))), SASL_FRAME)
+        self._say(SaslOutcome(UByte(code)), kind=SASL_FRAME)
         self._phase = _Phase.AMQP_HEADER
         if not is_ok:
             self._hang_up()
@@ -201,7 +201,7 @@ class AmqpConnection(asyncio.Protocol):
             channel_max=UShort(_CHANNEL_MAX),
             idle_time_out=UInt(idle_s * 1000),
         )
-        self._write_frame(0, encode_performative(answer))
+        self._say(answer)
         self._watch.cancel()
         self._watch = self._loop.call_later(idle_s, self._check_idle)
         if opened.idle_time_out:
@@ -218,13 +218,13 @@ class AmqpConnection(asyncio.Protocol):
             outgoing_window=UInt(MAX_WINDOW),
             handle_max=UInt(HANDLE_MAX),
         )
-        self._write_frame(channel, encode_performative(answer))
+        self._say(answer, channel=channel)
 
     def _on_end(self, channel: int) -> None:
         session = self._sessions.pop(channel, None)
         if session is not None:
             session.close()
-            self._write_frame(channel, encode_performative(End()))
+            self._say(End(), channel=channel)
 
     def _to_session(self, frame: Frame, performative: Performative, end: int) -> None:
         session = self._sessions.get(frame.channel)
@@ -235,7 +235,7 @@ class AmqpConnection(asyncio.Protocol):
         except ServiceBusError as error:
             del self._sessions[frame.channel]
             session.close()
-            self._write_frame(frame.channel, encode_performative(End(error_value(error))))
+            self._say(End(error_value(error)), channel=frame.channel)
 
     # --- time
 
@@ -253,40 +253,25 @@ class AmqpConnection(asyncio.Protocol):
 
     def _beat(self, interval_s: float) -> None:
         if self._phase is _Phase.OPEN:
-            self._write(EMPTY_FRAME)
+            self._writer.write(EMPTY_FRAME)
             self._heartbeat = self._loop.call_later(interval_s, self._beat, interval_s)
 
     # --- writing
 
     def write_body(self, channel: int, body: bytes) -> None:
         """Sends a frame of a session."""
-        self._write_frame(channel, body)
+        self._writer.write_frame(channel, body)
 
-    def _write_frame(self, channel: int, body: bytes, kind: int = AMQP_FRAME) -> None:
-        self._write(encode_frame_header(len(body), channel, kind) + body)
-
-    def _write(self, data: bytes) -> None:
-        if self._phase is _Phase.CLOSED:
-            return
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        if not self._out:
-            return
-        # What the client is about to be told must still be true after a crash.
-        self.broker.namespace.journal.commit()
-        self._transport.write(b"".join(self._out))
-        self._out.clear()
+    def _say(self, performative: Performative, *, channel: int = 0, kind: int = AMQP_FRAME) -> None:
+        self._writer.write_frame(channel, encode_performative(performative), kind)
 
     def _fail(self, error: ServiceBusError) -> None:
         if self._phase in (_Phase.OPENING, _Phase.OPEN):
-            self._write_frame(0, encode_performative(Close(error_value(error))))
+            self._say(Close(error_value(error)))
         self._hang_up()
 
     def _hang_up(self) -> None:
-        self._flush()
+        self._writer.flush()
         self._phase = _Phase.CLOSED
         self._transport.close()
 
@@ -298,7 +283,7 @@ class AmqpConnection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Breaks the connection without a word, as a network does."""
-        self._out.clear()
+        self._writer.discard()
         self._transport.abort()
 
     def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:

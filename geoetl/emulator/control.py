@@ -63,7 +63,7 @@ class ControlApi:
                 "active": queue.counts.active,
                 "dead_lettered": queue.counts.dead_lettered,
                 "scheduled": queue.counts.scheduled,
-                "locked": queue.locked_count,
+                "locked": queue.counts.locked,
                 "total": queue.counts.total,
             }
             for queue in self._broker.namespace

@@ -1,7 +1,8 @@
 """Python values to AMQP 1.0 bytes. Compact encodings wherever AMQP has one, because clients count frames in bytes."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -112,13 +113,23 @@ def _encode_decimal(value: Decimal) -> bytes:
     return {4: b"\x74", 8: b"\x84", 16: b"\x94"}[len(value.data)] + value.data
 
 
-def _wide_compound(values: list[Any], count: int) -> bytes:
-    body = b"".join([encode(value) for value in values])
+def _wide(body: bytes, count: int) -> bytes:
     return pack_u32(len(body) + 4) + pack_u32(count) + body
+
+
+def _join(values: Iterable[Any]) -> bytes:
+    return b"".join([encode(value) for value in values])
+
+
+def _array_body(values: Array) -> bytes:
+    # An empty array still names an element type; the null constructor says nothing false about it.
+    constructor, element = _array_element(values[0] if values else None)
+    return constructor + b"".join([element(value) for value in values])
 
 
 #: Array elements share one constructor, so each type has its widest encoding only: constructor, body of one element.
 _ARRAY_ELEMENTS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
+    type(None): (b"\x40", lambda _: b""),
     bool: (b"\x56", lambda value: b"\x01" if value else b"\x00"),
     int: (b"\x81", pack_i64),
     float: (b"\x82", pack_f64),
@@ -136,16 +147,24 @@ _ARRAY_ELEMENTS: dict[type, tuple[bytes, Callable[[Any], bytes]]] = {
     Float: (b"\x72", pack_f32),
     Char: (b"\x73", lambda value: pack_u32(ord(value))),
     Symbol: (b"\xb3", lambda value: pack_u32(len(value)) + value.encode("ascii")),
-    list: (b"\xd0", lambda value: _wide_compound(value, len(value))),
-    dict: (b"\xd1", lambda value: _wide_compound([part for pair in value.items() for part in pair], 2 * len(value))),
+    Array: (b"\xf0", lambda value: _wide(_array_body(value), len(value))),
+    list: (b"\xd0", lambda value: _wide(_join(value), len(value))),
+    dict: (b"\xd1", lambda value: _wide(_join(chain.from_iterable(value.items())), 2 * len(value))),
 }
 
 
+def _array_element(value: Any) -> tuple[bytes, Callable[[Any], bytes]]:
+    """The constructor all elements of an array share, and how each is written without it."""
+    if isinstance(value, Described):
+        constructor, element = _array_element(value.value)
+        return b"\x00" + encode(value.descriptor) + constructor, lambda each: element(each.value)
+    if isinstance(value, Decimal):
+        return _encode_decimal(value)[:1], lambda each: each.data
+    return _ARRAY_ELEMENTS[type(value)]
+
+
 def _encode_array(values: Array) -> bytes:
-    # An empty array still names an element type; the null constructor says nothing false about it.
-    constructor, element = _ARRAY_ELEMENTS[type(values[0])] if values else (b"\x40", encode)
-    body = constructor + b"".join([element(value) for value in values])
-    return _compound(b"\xe0", b"\xf0", len(values), body)
+    return _compound(b"\xe0", b"\xf0", len(values), _array_body(values))
 
 
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {

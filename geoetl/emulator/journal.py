@@ -29,7 +29,9 @@ class Journal(Protocol):
         """Forgets a queue, its dead-letter queue and all their messages."""
         ...
 
-    def add(self, key: str, message: Message) -> None: ...
+    def add(self, key: str, message: Message) -> None:
+        """Notes all of a message, in place of what was noted under its sequence number."""
+        ...
 
     def update(self, key: str, message: Message) -> None:
         """Notes delivery count, state, lock and times of a message; `add` has noted its content."""

@@ -80,6 +80,11 @@ class Message:
     locked_until: float = 0.0
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it can be handed out."""
+        return self.state is State.ACTIVE and self.lock_token is None
+
+    @property
     def size_bytes(self) -> int:
         return len(self.properties) + len(self.application_properties) + len(self.body)
 
@@ -105,9 +110,7 @@ class Message:
         """The copy that goes to the dead-letter queue of a source; it never expires there."""
         extra = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
         given = {key: value for key, value in extra.items() if value is not None}
-        section = self.application_properties
-        if given:
-            section = _section_start(APPLICATION_PROPERTIES) + encode({**self.read_application_properties(), **given})
+        section = self.with_application_properties(given) if given else self.application_properties
         annotations = {
             **self.annotations,
             _DEADLETTER_SOURCE: source,
@@ -123,8 +126,13 @@ class Message:
         )
 
     def with_application_properties(self, changes: dict[Any, Any]) -> bytes:
-        """The application properties section after a settlement that modifies some of them."""
-        return _section_start(APPLICATION_PROPERTIES) + encode({**self.read_application_properties(), **changes})
+        """The application properties section with some of them changed."""
+        try:
+            given = self.read_application_properties()
+        except ServiceBusError:
+            # Nobody checks the section on its way in. What cannot be read cannot be read by a receiver either.
+            given = {}
+        return _section_start(APPLICATION_PROPERTIES) + encode({**given, **changes})
 
     def encode_delivery(self) -> bytes:
         """The message as a receiver gets it, with the broker's annotations."""

@@ -14,7 +14,8 @@ from geoetl.emulator.conditions import (
 )
 from geoetl.emulator.descriptions import QueueDescription
 from geoetl.emulator.journal import Journal, NoJournal, QueueRecord
-from geoetl.emulator.queue import Queue, QueueContext
+from geoetl.emulator.queue import Queue
+from geoetl.emulator.queue_context import QueueContext
 from geoetl.emulator.timers import Timers
 
 _DEAD_LETTERS: Final = "/$deadletterqueue"

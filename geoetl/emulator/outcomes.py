@@ -19,8 +19,11 @@ REJECTED_STATE: Final = encode(Described(ULong(REJECTED), []))
 
 
 def error_value(error: ServiceBusError) -> Described:
-    """An error as detach, end, close and rejected carry it."""
-    return Described(ULong(ERROR), [Symbol(error.condition), error.description])
+    """An error as detach, end, close and rejected carry it.
+
+    The null at its end could be left out, but azure-servicebus 7.15 for Python reads a third field of any rejection.
+    """
+    return Described(ULong(ERROR), [Symbol(error.condition), error.description, None])
 
 
 def rejected_state(error: ServiceBusError) -> bytes:

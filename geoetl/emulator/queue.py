@@ -4,58 +4,19 @@ The rules are those of Service Bus peek-lock queues:
 https://learn.microsoft.com/azure/service-bus-messaging/message-transfers-locks-settlement
 """
 
-import heapq
-import os
-from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from geoetl.emulator.clock import Clock
-from geoetl.emulator.conditions import MESSAGE_NOT_FOUND, NOT_ALLOWED, ServiceBusError, lock_lost
+from geoetl.emulator.conditions import MESSAGE_NOT_FOUND, NOT_ALLOWED, ServiceBusError
+from geoetl.emulator.consumers import Consumer, Consumers
+from geoetl.emulator.counts import Counts
+from geoetl.emulator.deadlines import Deadlines
 from geoetl.emulator.descriptions import QueueDescription
-from geoetl.emulator.journal import Journal
+from geoetl.emulator.locks import NEVER, Locks
 from geoetl.emulator.message import Message, State
-from geoetl.emulator.timers import Timers
-
-_NEVER = float("inf")
-
-
-class Consumer(Protocol):
-    """Who takes messages from a queue. A consumer that can take no more is forgotten until it waits again."""
-
-    @property
-    def is_peek_lock(self) -> bool:
-        """Whether messages are locked for the consumer, or removed as they are taken."""
-        ...
-
-    @property
-    def can_take(self) -> bool: ...
-
-    def take(self, message: Message) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Messages as Service Bus counts them: locked and deferred ones are active."""
-
-    active: int
-    dead_lettered: int
-    scheduled: int
-
-    @property
-    def total(self) -> int:
-        return self.active + self.dead_lettered + self.scheduled
-
-
-@dataclass(frozen=True, slots=True)
-class QueueContext:
-    """What all queues of a namespace share."""
-
-    clock: Clock
-    timers: Timers
-    journal: Journal
+from geoetl.emulator.message_log import MessageLog
+from geoetl.emulator.queue_context import QueueContext
 
 
 class Queue:
@@ -79,33 +40,27 @@ class Queue:
         self.dead_letters: Queue | None = None
         if source is None:
             self.dead_letters = Queue(f"{name}/$DeadLetterQueue", description, context, source=self)
-        self._clock, self._timers, self._journal = context.clock, context.timers, context.journal
-        self._last_sequence_number = 0
-        self._messages: dict[int, Message] = {}
-        self._ready: list[int] = []
-        #: Locked messages in the order their locks expire: every lock lasts equally long.
-        self._locked: OrderedDict[bytes, Message] = OrderedDict()
-        self._scheduled: list[tuple[float, int]] = []
+        self._clock, self._timers = context.clock, context.timers
+        self._log = MessageLog(self.key, context.journal)
+        self._locks = Locks()
+        self._scheduled = Deadlines()
         self._scheduled_count = 0
-        self._expiring: list[tuple[float, int]] = []
-        self._waiting: OrderedDict[Consumer, None] = OrderedDict()
-        self._armed_for = _NEVER
+        self._expiring = Deadlines()
+        self._consumers = Consumers()
+        self._armed_for = NEVER
 
     @property
     def counts(self) -> Counts:
-        dead = len(self.dead_letters._messages) if self.dead_letters else 0
-        return Counts(len(self._messages) - self._scheduled_count, dead, self._scheduled_count)
-
-    @property
-    def locked_count(self) -> int:
-        """Messages that someone holds."""
-        return len(self._locked)
+        return Counts(
+            active=len(self._log) - self._scheduled_count,
+            dead_lettered=len(self.dead_letters._log) if self.dead_letters else 0,
+            scheduled=self._scheduled_count,
+            locked=len(self._locks),
+        )
 
     @property
     def size_bytes(self) -> int:
-        return sum(message.size_bytes for message in self._messages.values())
-
-    # --- sending
+        return self._log.size_bytes
 
     def send(self, message: Message) -> int:
         """Accepts a message, now or for its scheduled time, and returns its sequence number.
@@ -120,7 +75,7 @@ class Queue:
         due = message.scheduled_enqueue_at
         if due is not None and due > now:
             message.state, message.due_at, message.enqueued_at = State.SCHEDULED, due, now
-            self._add(message)
+            self._log.append(message)
             self._hold_until_due(message)
         else:
             message.enqueued_at = now
@@ -134,44 +89,33 @@ class Queue:
         Raises:
             ServiceBusError: no scheduled message has this number.
         """
-        message = self._messages.get(sequence_number)
+        message = self._log.get(sequence_number)
         if message is None or message.state is not State.SCHEDULED:
             raise ServiceBusError(MESSAGE_NOT_FOUND, f"No scheduled message has sequence number {sequence_number}.")
         self._scheduled_count -= 1
-        self._remove(message)
-
-    # --- receiving
+        self._log.remove(message)
 
     def wait(self, consumer: Consumer) -> None:
         """Gives a consumer messages, in turn with others, for as long as it can take them."""
         self.touched_at = self._clock.now()
-        self._waiting.setdefault(consumer)
+        self._consumers.add(consumer)
         self.pump()
 
     def forget(self, consumer: Consumer) -> None:
         """Gives a consumer no more. What it holds stays locked until it is settled or the lock expires."""
-        self._waiting.pop(consumer, None)
+        self._consumers.remove(consumer)
 
     def pump(self) -> None:
         """Hands ready messages to waiting consumers, oldest message first, consumers in turn."""
-        while self._ready and self._waiting:
-            consumer = next(iter(self._waiting))
-            if not consumer.can_take:
-                del self._waiting[consumer]
-                continue
-            message = self._messages.get(heapq.heappop(self._ready))
-            if message is None or message.state is not State.ACTIVE or message.lock_token is not None:
-                continue
-            self._waiting.move_to_end(consumer)
-            if consumer.is_peek_lock:
-                self._lock(message)
-            else:
-                self._remove(message)
-            consumer.take(message)
+        while self._log.has_ready and (consumer := self._consumers.next()) is not None:
+            message = self._log.pop_ready()
+            if message is not None:
+                self._hand_out(message, is_peek_lock=consumer.is_peek_lock)
+                consumer.take(message)
 
     def peek(self, from_sequence_number: int, count: int) -> list[Message]:
         """Messages in any state from a sequence number on, without taking them."""
-        return list(islice((m for n, m in self._messages.items() if n >= from_sequence_number), count))
+        return self._log.peek(from_sequence_number, count)
 
     def receive_deferred(self, sequence_numbers: list[int], *, is_peek_lock: bool) -> list[Message]:
         """Deferred messages by number, locked or removed as a consumer would take them.
@@ -179,22 +123,19 @@ class Queue:
         Raises:
             ServiceBusError: a number names no deferred message that is free; then none is taken.
         """
-        found = [self._messages.get(number) for number in sequence_numbers]
+        found = [self._log.get(number) for number in sequence_numbers]
         messages = [m for m in found if m is not None and m.state is State.DEFERRED and m.lock_token is None]
         if len(messages) != len(found):
             raise ServiceBusError(MESSAGE_NOT_FOUND, f"Not all of {sequence_numbers} are deferred messages to receive.")
         for message in messages:
-            if is_peek_lock:
-                self._lock(message)
-            else:
-                self._remove(message)
+            self._hand_out(message, is_peek_lock=is_peek_lock)
         return messages
 
-    # --- settling: each raises ServiceBusError when the token holds no message any more
+    # Each way of settling raises ServiceBusError when the token holds no message any more.
 
     def complete(self, token: bytes) -> None:
         """Removes a message for good."""
-        self._remove(self._unlock(token))
+        self._log.remove(self._unlock(token))
 
     def release(self, token: bytes) -> None:
         """Makes a message available again as if it had not been delivered."""
@@ -211,7 +152,7 @@ class Queue:
         message = self._unlock(token)
         self._change(message, changes)
         message.state = State.DEFERRED
-        self._journal.update(self.key, message)
+        self._log.note(message)
 
     def dead_letter(self, token: bytes, reason: str | None, description: str | None) -> None:
         """Moves a message to the dead-letter queue.
@@ -229,27 +170,18 @@ class Queue:
         Raises:
             ServiceBusError: one of the locks is lost.
         """
-        messages = [self._locked.get(token) for token in tokens]
-        if None in messages:
-            raise lock_lost()
-        until = self._clock.now() + self.description.lock_duration_s
-        for token in tokens:
-            message = self._locked[token]
-            message.locked_until = until
-            self._locked.move_to_end(token)
-            self._journal.update(self.key, message)
+        now = self._clock.now()
+        until = now + self.description.lock_duration_s
+        for message in self._locks.renew(tokens, now=now, until=until):
+            self._log.note(message)
         return [until] * len(tokens)
 
     def lose_locks(self) -> int:
         """Lets every lock expire now and returns how many there were."""
-        messages = list(self._locked.values())
-        self._locked.clear()
+        messages = list(self._locks.pop_expired(NEVER))
         for message in messages:
-            message.lock_token = None
             self._fail_delivery(message)
         return len(messages)
-
-    # --- administration and time
 
     def update(self, description: QueueDescription) -> None:
         """Changes the settings for what happens from now on; locks and expiries already given stay."""
@@ -259,54 +191,33 @@ class Queue:
 
     def tick(self, now: float) -> None:
         """Does what is due: expires locks and messages, activates scheduled ones."""
-        self._armed_for = _NEVER
-        while self._locked and next(iter(self._locked.values())).locked_until <= now:
-            _, message = self._locked.popitem(last=False)
-            message.lock_token = None
+        self._armed_for = NEVER
+        for message in list(self._locks.pop_expired(now)):
             self._fail_delivery(message)
-        for message in self._pop_due(self._scheduled, now):
-            if message.state is State.SCHEDULED:
+        for number in self._scheduled.pop_due(now):
+            message = self._log.get(number)
+            if message is not None:
                 # Service Bus appends the message as if it were sent now, with a new sequence number.
                 self._scheduled_count -= 1
-                self._remove(message)
+                self._log.remove(message)
                 self._activate(replace(message, state=State.ACTIVE, enqueued_at=now), now)
-        for message in self._pop_due(self._expiring, now):
-            if message.state is State.ACTIVE and message.lock_token is None:
+        for number in self._expiring.pop_due(now):
+            message = self._log.get(number)
+            if message is not None and message.is_ready:
                 self._expire(message)
         self._arm()
         self.pump()
 
     def restore(self, messages: Iterator[Message], last_sequence_number: int) -> None:
         """Takes back what a journal kept, locks and schedules included."""
-        locked: list[Message] = []
-        for message in messages:
-            self._messages[message.sequence_number] = message
-            if message.lock_token is not None:
-                locked.append(message)
-            elif message.state is State.SCHEDULED:
+        self._log.restore(messages, last_sequence_number)
+        for message in self._log:
+            if message.state is State.SCHEDULED:
                 self._hold_until_due(message)
-            elif message.state is State.ACTIVE:
-                self._ready.append(message.sequence_number)
             if message.expires_at is not None:
-                heapq.heappush(self._expiring, (message.expires_at, message.sequence_number))
-        heapq.heapify(self._ready)
-        locked.sort(key=lambda message: message.locked_until)
-        self._locked = OrderedDict((message.lock_token, message) for message in locked if message.lock_token)
-        self._last_sequence_number = last_sequence_number
+                self._expiring.add(message.expires_at, message.sequence_number)
+        self._locks.restore(message for message in self._log if message.lock_token is not None)
         self._arm()
-
-    # --- the rest is how
-
-    def _add(self, message: Message) -> None:
-        self._last_sequence_number += 1
-        message.sequence_number = self._last_sequence_number
-        self._messages[message.sequence_number] = message
-        self._journal.add(self.key, message)
-
-    def _remove(self, message: Message) -> None:
-        message.state = State.GONE
-        del self._messages[message.sequence_number]
-        self._journal.remove(self.key, message.sequence_number)
 
     def _activate(self, message: Message, now: float) -> None:
         """Makes a message deliverable; its time to live starts here."""
@@ -314,33 +225,29 @@ class Queue:
         ttl_s = min((ttl for ttl in ttls if ttl is not None), default=None)
         if ttl_s is not None:
             message.expires_at = now + ttl_s
-        self._add(message)
+        self._log.append(message)
         if message.expires_at is not None:
-            heapq.heappush(self._expiring, (message.expires_at, message.sequence_number))
+            self._expiring.add(message.expires_at, message.sequence_number)
             self._arm()
-        heapq.heappush(self._ready, message.sequence_number)
+        self._log.offer(message)
 
     def _hold_until_due(self, message: Message) -> None:
         self._scheduled_count += 1
-        heapq.heappush(self._scheduled, (message.due_at, message.sequence_number))
+        self._scheduled.add(message.due_at, message.sequence_number)
         self._arm()
 
-    def _lock(self, message: Message) -> None:
-        token = os.urandom(16)
-        message.lock_token = token
-        message.locked_until = until = self._clock.now() + self.description.lock_duration_s
-        self._locked[token] = message
-        self._journal.update(self.key, message)
+    def _hand_out(self, message: Message, *, is_peek_lock: bool) -> None:
+        if not is_peek_lock:
+            self._log.remove(message)
+            return
+        until = self._clock.now() + self.description.lock_duration_s
+        self._locks.grant(message, until)
+        self._log.note(message)
         if until < self._armed_for:
             self._arm()
 
     def _unlock(self, token: bytes) -> Message:
-        message = self._locked.get(token)
-        if message is None or message.locked_until <= self._clock.now():
-            raise lock_lost()
-        del self._locked[token]
-        message.lock_token = None
-        return message
+        return self._locks.take(token, self._clock.now())
 
     def _fail_delivery(self, message: Message) -> None:
         message.delivery_count += 1
@@ -358,44 +265,34 @@ class Queue:
         if message.expires_at is not None and message.expires_at <= self._clock.now():
             self._expire(message)
             return
-        self._journal.update(self.key, message)
+        self._log.note(message)
         if message.state is State.ACTIVE:
-            heapq.heappush(self._ready, message.sequence_number)
+            self._log.offer(message)
             self.pump()
 
     def _expire(self, message: Message) -> None:
         if self.description.is_dead_lettering_expired and self.dead_letters is not None:
             self._bury(message, "TTLExpiredException", "The message expired and was dead lettered.")
         else:
-            self._remove(message)
+            self._log.remove(message)
 
     def _bury(self, message: Message, reason: str | None, description: str | None) -> None:
         assert self.dead_letters is not None
-        self._remove(message)
+        self._log.remove(message)
         self.dead_letters._take_dead_letter(message.dead_letter(self.name, reason, description))
 
     def _take_dead_letter(self, message: Message) -> None:
-        self._add(message)
-        heapq.heappush(self._ready, message.sequence_number)
+        self._log.append(message)
+        self._log.offer(message)
         self.pump()
 
     def _change(self, message: Message, changes: dict[Any, Any] | None) -> None:
         if changes:
             message.application_properties = message.with_application_properties(changes)
-            self._journal.add(self.key, message)
-
-    def _pop_due(self, heap: list[tuple[float, int]], now: float) -> Iterator[Message]:
-        while heap and heap[0][0] <= now:
-            message = self._messages.get(heapq.heappop(heap)[1])
-            if message is not None:
-                yield message
+            self._log.rewrite(message)
 
     def _arm(self) -> None:
-        due = min(
-            next(iter(self._locked.values())).locked_until if self._locked else _NEVER,
-            self._scheduled[0][0] if self._scheduled else _NEVER,
-            self._expiring[0][0] if self._expiring else _NEVER,
-        )
+        due = min(self._locks.next_due, self._scheduled.next_due, self._expiring.next_due)
         if due < self._armed_for:
             self._armed_for = due
             self._timers.arm(due, self)

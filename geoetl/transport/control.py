@@ -70,7 +70,7 @@ class Control:
                 # The thread must survive: without it locks are lost in silence.
                 logger.exception("error in the Service Bus control thread")
         for link in self._links.values():
-            link.abort()
+            sdk.close_socket(link.sock)
 
     def _renew(self, entity: str, deliveries: list[Delivery], on_done: OnRenewed) -> None:
         wanted = [delivery for delivery in deliveries if delivery.outcome is None]
@@ -108,4 +108,4 @@ class Control:
 
     def _drop(self, entity: str) -> None:
         with suppress(KeyError):
-            self._links.pop(entity).abort()
+            sdk.close_socket(self._links.pop(entity).sock)

@@ -84,7 +84,7 @@ class ReceiveLink:
 
     def _adopt(self, opened: sdk.ReceivingLink, attempts: int) -> None:
         if self.is_closed:
-            opened.abort()
+            sdk.close_socket(opened.sock)
             return
         self._sdk = opened
         self.epoch += 1
@@ -106,7 +106,7 @@ class ReceiveLink:
         self._receiving.reactor.unwatch(lost.sock)
         for delivery in lost.take_unconfirmed():
             self._receiving.settle_by_token(delivery)
-        lost.abort()
+        sdk.close_socket(lost.sock)
         logger.warning("lost the link to %s, reopening: %s", self.entity, error)
         link_lost.send(sender=type(self), queue=self.entity, error=error)
         self.open_soon()

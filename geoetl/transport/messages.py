@@ -7,6 +7,7 @@ it as JSON in the body, the task's body in base64) are understood, and written w
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any, Final
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
@@ -98,7 +99,7 @@ def _time_to_live(
     if expires is not None:
         return max(expires - start, timedelta(0)) + timedelta(seconds=grace_s)
     if expiration := properties.get("expiration"):  # kombu: milliseconds, as text
-        return timedelta(milliseconds=max(1, int(expiration)))
+        return timedelta(seconds=ceil(int(expiration) / 1000))  # the SDK cuts off fractions, and 0 means at once
     return None
 
 

@@ -76,7 +76,7 @@ class Namespace:
 
 def namespace_for(address: Address, options: Options) -> Namespace:
     """The namespace object of this process for an address; made when first asked for."""
-    return fork.per_process((address, repr(options)), lambda: Namespace(address, options))
+    return fork.per_process((address, options), lambda: Namespace(address, options))
 
 
 def close_all() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from geoetl.transport.errors import InvalidOptionError
@@ -36,10 +36,10 @@ _REPLACED = {
 class Options:
     """Everything that can be tuned; the defaults are meant for tasks of seconds to hours."""
 
-    connection_string: str | None = None
+    connection_string: str | None = field(default=None, repr=False)
     """A full connection string; wins over the URL. Keeps the key out of `broker_url`."""
 
-    credential: Any = None
+    credential: Any = field(default=None, repr=False)
     """A credential object of azure-identity or azure-core; wins over the one named in the URL."""
 
     admin_endpoint: str | None = None
@@ -97,7 +97,7 @@ class Options:
         Raises:
             InvalidOptionError: a value cannot be honoured.
         """
-        known = {field.name for field in fields(cls)}
+        known = {option.name for option in fields(cls)}
         for name in sorted(set(given) - known - _KOMBU_OPTIONS):
             hint = _REPLACED.get(name, f"known are {', '.join(sorted(known))}")
             logger.warning("transport option %r has no effect: %s", name, hint)

@@ -18,7 +18,7 @@ What is used of `azure.servicebus` 7.15 (receiver and sender are the public obje
 * `message._delivery_id`, `message._delivery_tag`.
 * `receiver._renew_locks(*tokens)` (several locks in one request) and `receiver._settle_message_via_mgmt_link(...)`
   (settle by lock token; the public methods first refuse by the local clock).
-* `sender._max_message_size_on_link`, `sender._max_batch_size_on_link`.
+* `sender._max_message_size_on_link`, `sender._max_batch_size_on_link`: set by the SDK's own `_open`.
 """
 
 import logging
@@ -106,25 +106,30 @@ def is_lock_lost(error: BaseException) -> bool:
     return isinstance(error, MessageLockLostError)
 
 
-def _open(handle: Any) -> None:
-    """Open a receiver or sender without the SDK's sleeps.
+def _open(handle: Any) -> socket.socket:
+    """Open a receiver or sender without the SDK's sleeps; its socket, which the SDK forgets when it meets an error.
 
     Raises:
         ServiceBusError: the service refused, or the link was not ready in time.
         OSError: no connection.
     """
     deadline = time.monotonic() + OPEN_TIMEOUT_S
+    sock: socket.socket | None = None
     try:
         handle._create_handler(create_authentication(handle))
         handler = handle._handler
         handler.open()
+        sock = handler._connection._transport.sock
         # `client_ready` also answers True for a refused link; the refusal's reason comes in the frame after.
         while not (handler.client_ready() and handler._link.get_state() is LinkState.ATTACHED):
             _check_deadline(deadline)
     except Exception as error:
-        abort(handle)
+        close_socket(sock)
         raise translate(error) from error
+    if sock is None:
+        raise ServiceBusConnectionError(message="The connection was closed while the link was opened.")
     handle._running = True
+    return sock
 
 
 def _check_deadline(deadline: float) -> None:
@@ -132,17 +137,9 @@ def _check_deadline(deadline: float) -> None:
         raise ServiceBusConnectionError(message=f"The link was not ready within {OPEN_TIMEOUT_S:.0f} s.")
 
 
-def socket_of(handle: Any) -> socket.socket | None:
-    """The socket of an open receiver or sender, if it has one."""
-    try:
-        return handle._handler._connection._transport.sock
-    except AttributeError:
-        return None
-
-
-def abort(handle: Any) -> None:
-    """Close the socket at once and say nothing to the peer: for connections known or feared to be dead."""
-    if (sock := socket_of(handle)) is not None:
+def close_socket(sock: socket.socket | None) -> None:
+    """Close a connection at once and say nothing to the peer: for those known or feared to be dead."""
+    if sock is not None:
         with suppress(OSError):
             sock.close()
 
@@ -151,12 +148,11 @@ class ReceivingLink:
     """An open receive link, read without blocking. Not thread-safe: the reactor owns it."""
 
     def __init__(self, receiver: ServiceBusReceiver) -> None:
-        _open(receiver)
+        self.sock = _open(receiver)
         self._receiver: Any = receiver
         self._handler = self._receiver._handler
         self._connection = self._handler._connection
         self._link = self._handler._link
-        self.sock: socket.socket = self._connection._transport.sock
         self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN)
         #: Dispositions sent and not yet confirmed: delivery id -> (SDK's record, delivery, outcome, sent at).
@@ -242,22 +238,15 @@ class ReceivingLink:
         """Release what has arrived, detach, close. May take some 0.1 s; not for the reactor thread."""
         with suppress(Exception):  # the peer may be gone at any step; the socket is closed in any case
             self._receiver.close()
-        abort(self._receiver)
-
-    def abort(self) -> None:
-        abort(self._receiver)
+        close_socket(self.sock)
 
 
 class ControlLink:
     """Requests about locked messages by lock token. Never given credit, so it never takes a message."""
 
     def __init__(self, receiver: ServiceBusReceiver) -> None:
-        _open(receiver)
+        self.sock = _open(receiver)
         self._receiver: Any = receiver
-
-    @property
-    def sock(self) -> socket.socket | None:
-        return socket_of(self._receiver)
 
     def renew(self, tokens: list[UUID], *, timeout_s: float) -> None:
         """Renew several locks in one request; one dead token may fail them all.
@@ -284,30 +273,20 @@ class ControlLink:
         term = MESSAGE_MGMT_SETTLEMENT_TERM_MAP[_MGMT_OPERATION[outcome]]
         self._receiver._settle_message_via_mgmt_link(term, [delivery.token], dead_letter_details=details)
 
-    def abort(self) -> None:
-        abort(self._receiver)
 
+class SendingLink:
+    """An open sender. For one thread at a time."""
 
-def open_sender(sender: ServiceBusSender) -> None:
-    """Open a sender as its `__enter__` does, but fast.
-
-    Raises:
-        ServiceBusError: the service refused.
-        OSError: no connection.
-    """
-    _open(sender)
-    handle: Any = sender
-    transport = handle._amqp_transport
-    limit = transport.get_remote_max_message_size(handle._handler) or STANDARD_MESSAGE_LIMIT_BYTES
-    handle._max_message_size_on_link = limit
-    batch = transport.get_remote_max_message_batch_size(handle._handler)
-    handle._max_batch_size_on_link = min(batch or STANDARD_MESSAGE_LIMIT_BYTES, limit)
-
-
-def message_limit_bytes(sender: ServiceBusSender) -> int:
-    """The largest message the open link accepts."""
-    handle: Any = sender
-    return handle._max_message_size_on_link
+    def __init__(self, sender: ServiceBusSender) -> None:
+        self.sock = _open(sender)
+        self.sender = sender
+        handle: Any = sender
+        limit = PyamqpTransport.get_remote_max_message_size(handle._handler)
+        #: The largest message the link accepts.
+        self.message_limit_bytes: int = limit or STANDARD_MESSAGE_LIMIT_BYTES
+        batch_limit = PyamqpTransport.get_remote_max_message_batch_size(handle._handler)
+        handle._max_message_size_on_link = self.message_limit_bytes
+        handle._max_batch_size_on_link = min(batch_limit or STANDARD_MESSAGE_LIMIT_BYTES, self.message_limit_bytes)
 
 
 def _delivery_state(delivery: Delivery, outcome: Outcome) -> Any:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from azure.servicebus import ServiceBusMessage, ServiceBusSender
+from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
 
 from geoetl.transport import sdk
@@ -56,7 +56,7 @@ class Senders:
             ) from error
 
     def sockets(self) -> list[socket.socket | None]:
-        return [sdk.socket_of(sender.handle) for sender in list(self._by_entity.values()) if sender.handle is not None]
+        return [sender.link.sock for sender in list(self._by_entity.values()) if sender.link is not None]
 
     def close(self) -> None:
         with self._lock:
@@ -68,7 +68,7 @@ class Senders:
 class _Sender:
     def __init__(self, entity: str, clients: Clients, options: Options) -> None:
         self.entity = entity
-        self.handle: ServiceBusSender | None = None
+        self.link: sdk.SendingLink | None = None
         self._clients = clients
         self._options = options
         self._lock = threading.Lock()
@@ -93,10 +93,10 @@ class _Sender:
 
     def _send_some(self, messages: Sequence[ServiceBusMessage]) -> int:
         """Send the first message, or as many as fit into one batch; how many."""
-        handle = self._open()
+        link = self._open()
         count = 1
         if len(messages) > 1:
-            batch = handle.create_message_batch()
+            batch = link.sender.create_message_batch()
             count = 0
             for message in messages:
                 try:
@@ -105,33 +105,31 @@ class _Sender:
                     break
                 count += 1
             if count > 1:
-                handle.send_messages(batch, timeout=self._options.send_timeout_s)
+                link.sender.send_messages(batch, timeout=self._options.send_timeout_s)
                 return count
-        self._send_one(handle, messages[0])
+        self._send_one(link, messages[0])
         return 1
 
-    def _send_one(self, handle: ServiceBusSender, message: ServiceBusMessage) -> None:
+    def _send_one(self, link: sdk.SendingLink, message: ServiceBusMessage) -> None:
         try:
-            handle.send_messages(message, timeout=self._options.send_timeout_s)
+            link.sender.send_messages(message, timeout=self._options.send_timeout_s)
         except MessageSizeExceededError as error:
             raise MessageTooLargeError(
                 entity=self.entity,
                 what=f"task {message.subject or '?'}[{message.correlation_id or message.message_id}]",
                 size_bytes=sdk.encoded_size(message),
-                limit_bytes=sdk.message_limit_bytes(handle),
+                limit_bytes=link.message_limit_bytes,
             ) from error
 
-    def _open(self) -> ServiceBusSender:
-        if self.handle is None:
-            handle = self._clients.sender(self.entity)
-            sdk.open_sender(handle)
-            self.handle = handle
-        return self.handle
+    def _open(self) -> sdk.SendingLink:
+        if self.link is None:
+            self.link = sdk.SendingLink(self._clients.sender(self.entity))
+        return self.link
 
     def _drop(self) -> None:
-        broken, self.handle = self.handle, None
+        broken, self.link = self.link, None
         if broken is not None:
-            sdk.abort(broken)
+            sdk.close_socket(broken.sock)
 
     def close(self) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from kombu.transport import virtual
 from geoetl.transport import SCHEME, fork
 from geoetl.transport.channel import Channel
 from geoetl.transport.delivery import Delivery
-from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS, InvalidBrokerUrlError
+from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS
 from geoetl.transport.messages import UnreadableMessageError
 from geoetl.transport.namespace import Namespace, namespace_for
 from geoetl.transport.options import Options
@@ -78,7 +78,11 @@ class Transport(virtual.Transport):
         if self._tick is None:
             self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
 
+<<<<<<< HEAD
     def on_readable(self, connection: Any, loop: Any) -> None:
+=======
+    def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+>>>>>>> transport
         if self._wakeup is not None:
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()
@@ -147,12 +151,13 @@ class Transport(virtual.Transport):
         self._inbox.clear()
         self._loop = self._tick = None
 
-    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
-        try:
-            return parse_address(uri).as_uri(mask=None if include_password else mask)
-        except InvalidBrokerUrlError:
-            # Perhaps cut at a ';' by kombu, perhaps nonsense: show nothing that could be a secret.
-            return f"{SCHEME}://{mask}"
+    def as_uri(
+        self,
+        uri: str,  # noqa: ARG002 - kombu may have cut it
+        include_password: bool = False,
+        mask: str = "**",
+    ) -> str:
+        return self._address.as_uri(mask=None if include_password else mask)
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class Address:
             who = f"SharedAccessSignature:{mask if mask is not None else self.signature}"
         else:
             who = type(self.credential).__name__
-        return f"{scheme}://{who}@{self.host}"
+        port_tells = self.host.rpartition(":")[0] in _LOCAL_HOSTS
+        return f"{scheme}://{who}@{self.host}" + ("" if port_tells or not self.is_emulator else "?emulator=true")
 
     def connection_string(self, *, endpoint: str | None = None) -> str:
         """A connection string of the SDK; for addresses with a key or signature only."""

@@ -1,0 +1,93 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from geoetl.transport.credit import UNLIMITED_PREFETCH, Budget, credit_to_issue
+
+
+@dataclass(eq=False)
+class FakeLink:
+    name: str
+    last_served: int = 0
+
+
+@dataclass(eq=False)
+class FakeDelivery:
+    link: FakeLink = field(default_factory=lambda: FakeLink("a"))
+
+
+def deliver_all(budget):
+    """Deliver and number what there are slots for, as the reactor does; the names of the links in order."""
+    order = ""
+    while (delivery := budget.next_to_deliver()) is not None:
+        served = max((d.link.last_served for d in [*budget.with_app, *budget.waiting]), default=0)
+        delivery.link.last_served = served + 1
+        order += delivery.link.name
+    return order
+
+
+def test_free_slots_are_what_neither_runs_nor_waits():
+    budget = Budget(prefetch_count=4)
+    budget.waiting = [FakeDelivery(), FakeDelivery()]
+    assert budget.next_to_deliver() is not None
+    assert budget.free_slots == 2
+
+
+def test_free_slots_are_never_negative_when_more_arrived_than_asked_for():
+    budget = Budget(prefetch_count=1)
+    budget.waiting = [FakeDelivery(), FakeDelivery(), FakeDelivery()]
+    assert budget.free_slots == 0
+
+
+def test_nothing_is_delivered_without_a_slot():
+    budget = Budget(prefetch_count=1)
+    budget.waiting = [FakeDelivery(), FakeDelivery()]
+    budget.next_to_deliver()
+    assert budget.next_to_deliver() is None
+    assert len(budget.waiting) == 1
+
+
+def test_slot_of_a_settled_delivery_is_free_again():
+    budget = Budget(prefetch_count=1)
+    budget.waiting = [FakeDelivery()]
+    delivery = budget.next_to_deliver()
+    budget.forget(delivery)
+    assert budget.free_slots == 1
+
+
+def test_prefetch_zero_is_bounded():
+    assert Budget(prefetch_count=0).free_slots == UNLIMITED_PREFETCH
+
+
+def test_lower_prefetch_takes_nothing_back_from_the_application():
+    budget = Budget(prefetch_count=2)
+    budget.waiting = [FakeDelivery(), FakeDelivery()]
+    deliver_all(budget)
+    budget.prefetch_count = 1
+    assert len(budget.with_app) == 2
+    assert budget.free_slots == 0
+
+
+def test_queue_served_longest_ago_is_served_next():
+    a, b = FakeLink("a"), FakeLink("b")
+    budget = Budget(prefetch_count=6)
+    budget.waiting = [FakeDelivery(a), FakeDelivery(a), FakeDelivery(a), FakeDelivery(b), FakeDelivery(b)]
+    assert deliver_all(budget) == "ababa"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "current", "may_withdraw", "issued"),
+    [
+        (4, 0, False, 4),
+        (4, 2, False, 4),
+        (4, 3, False, None),
+        (4, 4, True, None),
+        (1, 0, False, 1),
+        (0, 4, False, None),
+        (0, 4, True, 0),
+        (2, 4, True, 2),
+        (0, 0, True, None),
+    ],
+)
+def test_flow_frame_is_sent_only_when_worth_it(wanted, current, may_withdraw, issued):
+    assert credit_to_issue(wanted=wanted, current=current, may_withdraw=may_withdraw) == issued

@@ -1,0 +1,116 @@
+"""Fails loudly when azure-servicebus no longer has the private names that `geoetl.transport.sdk` lists."""
+
+import inspect
+
+import pytest
+from azure.servicebus import ServiceBusClient
+from azure.servicebus._common.constants import MESSAGE_MGMT_SETTLEMENT_TERM_MAP
+from azure.servicebus._pyamqp import _connection, cbs, client, receiver
+from azure.servicebus._pyamqp.constants import LinkState
+from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
+from azure.servicebus.exceptions import MessageLockLostError, MessagingEntityNotFoundError, ServiceBusConnectionError
+
+from geoetl.transport import sdk
+from geoetl.transport.delivery import Outcome
+from geoetl.transport.errors import UnsupportedSdkError
+
+CONNECTION_STRING = "Endpoint=sb://localhost:1;SharedAccessKeyName=r;SharedAccessKey=a;UseDevelopmentEmulator=true"
+
+
+@pytest.fixture
+def sdk_client():
+    with ServiceBusClient.from_connection_string(CONNECTION_STRING) as sdk_client:
+        yield sdk_client
+
+
+def test_installed_sdk_is_of_the_supported_series():
+    sdk.check_version()
+
+
+def test_other_version_is_refused_with_what_to_install(monkeypatch):
+    monkeypatch.setattr(sdk, "version", lambda _: "7.16.0")
+    with pytest.raises(UnsupportedSdkError, match=r"7\.16\.0 is installed.*azure-servicebus~=7\.15\.0"):
+        sdk.check_version()
+
+
+def test_receiver_has_what_is_called_on_it(sdk_client):
+    made = sdk_client.get_queue_receiver("q", prefetch_count=1, keep_alive=0, socket_timeout=0.05)
+    for name in ("_create_handler", "_build_received_message", "_renew_locks", "_settle_message_via_mgmt_link"):
+        assert callable(getattr(made, name)), name
+    assert made._running is False
+    assert made._config.keep_alive == 0, "no keep-alive thread reads the socket"
+    parameters = inspect.signature(made._settle_message_via_mgmt_link).parameters
+    assert list(parameters) == ["settlement", "lock_tokens", "dead_letter_details"]
+
+
+def test_sender_has_what_is_set_on_it(sdk_client):
+    made = sdk_client.get_queue_sender("q", keep_alive=0)
+    assert made._max_message_size_on_link == 0
+    assert made._max_batch_size_on_link == 0
+    assert callable(made._create_handler)
+
+
+def test_receive_link_is_opened_without_credit():
+    source = inspect.getsource(client.ReceiveClient._client_ready)
+    assert "link_credit=0" in source, "else messages arrive on links that never asked for any"
+
+
+def test_received_messages_are_queued_with_their_frames():
+    assert "self._received_messages.put((frame, message))" in inspect.getsource(client.ReceiveClient._message_received)
+
+
+def test_client_has_connection_link_and_authenticator():
+    made = client.ReceiveClient("host", "source", auth=None)
+    assert (made._connection, made._link, made._cbs_authenticator) == (None, None, None)
+
+
+def test_disposition_is_sent_and_confirmed_as_expected():
+    parameters = inspect.signature(receiver.ReceiverLink._outgoing_disposition).parameters
+    assert list(parameters) == ["self", "first", "last", "delivery_tag", "settled", "state", "batchable"]
+    confirming = inspect.getsource(receiver.ReceiverLink._incoming_disposition)
+    assert 'pending["outcome"] = outcome' in confirming
+    assert 'pending["settled"] = True' in confirming
+
+
+def test_connection_reads_one_frame_and_keeps_itself_alive():
+    assert inspect.signature(_connection.Connection.listen).parameters["batch"].default == 1
+    assert list(inspect.signature(_connection.Connection._get_remote_timeout).parameters) == ["self", "now"]
+
+
+def test_authenticator_refreshes_when_asked():
+    assert list(inspect.signature(cbs.CBSAuthenticator.handle_token).parameters) == ["self"]
+
+
+def test_attached_is_a_state():
+    assert LinkState.ATTACHED.value == 3
+
+
+def test_every_outcome_has_a_word_for_settling_by_token():
+    for outcome in Outcome:
+        assert sdk._MGMT_OPERATION[outcome] in MESSAGE_MGMT_SETTLEMENT_TERM_MAP
+
+
+@pytest.mark.parametrize(
+    ("condition", "public"),
+    [
+        (b"com.microsoft:message-lock-lost", MessageLockLostError),
+        (b"amqp:not-found", MessagingEntityNotFoundError),
+    ],
+)
+def test_amqp_error_is_translated(condition, public):
+    from azure.servicebus._pyamqp.error import AMQPException
+
+    assert isinstance(sdk.translate(AMQPException(condition)), public)
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ServiceBusConnectionError(message="gone")])
+def test_public_error_stays_what_it_is(error):
+    assert sdk.translate(error) is error
+
+
+def test_size_on_the_wire_is_known():
+    from azure.servicebus import ServiceBusMessage
+
+    size = sdk.encoded_size(ServiceBusMessage(b"x" * 1000))
+    assert 1000 < size < 1100
+    assert PyamqpTransport.KIND == "pyamqp"
