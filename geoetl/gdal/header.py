@@ -77,10 +77,14 @@ def crs_wkt(crs: CRS) -> str:
         return crs.to_wkt()
 
 
-def nodata_word(value: Nodata) -> NodataWord:
-    """A nodata value that JSON can hold."""
+def nodata_word(value: Nodata, dtype: str) -> NodataWord:
+    """A nodata value that JSON can hold: an ``int`` where the bands hold integers.
+
+    rasterio gives every nodata value as a float: one of a 64-bit band beyond 2**53 is rounded here. The file's own is
+    not touched by that.
+    """
     if value is None or math.isfinite(value):
-        return value
+        return int(value) if value is not None and "int" in dtype and float(value).is_integer() else value
     return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
@@ -95,7 +99,7 @@ def _band(src: DatasetReader, index: int) -> BandFacts:
     color = src.colorinterp[at]
     return BandFacts(
         dtype=src.dtypes[at],
-        nodata=nodata_word(src.nodatavals[at]),  # pyright: ignore[reportArgumentType]  # the words of the model
+        nodata=nodata_word(src.nodatavals[at], src.dtypes[at]),  # pyright: ignore[reportArgumentType]  # the words of the model
         color_interpretation=color.name,
         description=_clean(src.descriptions[at] or ""),
         unit=_clean(src.units[at] or ""),

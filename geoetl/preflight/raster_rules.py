@@ -83,7 +83,7 @@ def _crs_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[
         findings.append(
             Finding(
                 code="crs-contradiction",
-                message=f"The job gives source_crs {options.source_crs} for {ref}, but the file has {_name(own, facts)}.",
+                message=f"The job gives source_crs {options.source_crs} for {ref}; the file has {_name(own, facts)}.",
                 hint="Leave `source_crs` out if the file is right (`target_crs` reprojects); correct the file if not.",
             )
         )
