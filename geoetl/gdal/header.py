@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import numpy as np
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
@@ -91,6 +92,14 @@ def nodata_word(value: Nodata, dtype: str) -> NodataWord:
 def nodata_value(word: NodataWord) -> Nodata:
     """The number behind a nodata value from JSON."""
     return float(word) if isinstance(word, str) else word
+
+
+def dtype_holds(dtype: str, value: float) -> bool:
+    """Whether bands of this type can have ``value`` as nodata. GDAL itself stores any, and then no pixel matches."""
+    if dtype.startswith(("float", "complex", "cint")):
+        return True
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def _band(src: DatasetReader, index: int) -> BandFacts:

@@ -38,6 +38,7 @@ def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, i
     checks = {"strict_cog": _is_strict_cog(cog, width=src.width)}
     with open_raster(GdalAccess(str(cog), {}), ref, threads=ctx.threads) as dst:
         checks |= {f"{name}_equal": fact(src) == fact(dst) for name, fact in _HEADER_FACTS.items()}
+        checks["crs_equal"] = _is_same_crs(src, dst)
         checks["tags_equal"] = _tags_kept(src, dst)
         if checks["size_equal"]:
             with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable"):
@@ -76,7 +77,7 @@ def _points(dataset: DatasetReader) -> list[tuple[float, ...]]:
 
 
 def _is_same_crs(src: DatasetReader, dst: DatasetReader) -> bool:
-    """Equal, or spelt differently by the two formats (WKT dialects, names) and putting the corners in the same places."""
+    """Equal, or spelt differently by the two formats (WKT dialects, names) but placing the corners alike."""
     one, other = src.crs or src.gcps[1], dst.crs or dst.gcps[1]
     if one == other or one is None or other is None:
         return one == other

@@ -33,7 +33,7 @@ def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int =
     except (BlobChanged, BlobNotFound) as exc:
         what = "deleted" if isinstance(exc, BlobNotFound) else "replaced"
         raise BadData(
-            f"Reading {ref} failed: it was {what} after the job was submitted (the job was checked against ETag {etag}).",
+            f"Reading {ref} failed: it was {what} after the job was submitted (it was checked with ETag {etag}).",
             code="source-changed",
             hint="Submit the job again, so that the present version is checked and used.",
         ) from exc
