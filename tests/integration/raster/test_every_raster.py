@@ -134,7 +134,7 @@ def gcps(path: Path) -> None:
 
 
 def antimeridian(path: Path) -> None:
-    write(path, "uint16", crs="EPSG:32660", transform=from_origin(800_000, 5_800_000, 100, 100))
+    write(path, "uint16", crs="EPSG:32660", transform=from_origin(690_000, 5_800_000, 100, 100))
 
 
 def with_overviews(path: Path) -> None:

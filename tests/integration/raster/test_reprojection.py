@@ -1,4 +1,4 @@
-"""Reprojected COGs: valid, in the place they were, marked where there is no data, with the metadata that is still true."""
+"""Reprojected COGs: valid, in their place, marked where there is no data, with the metadata that is still true."""
 
 import datetime as dt
 from pathlib import Path
@@ -181,13 +181,13 @@ def test_a_target_crs_that_is_none_is_found(store, ctx, tmp_path):
         reproject(store, ctx, path, "EPSG:999999")
 
 
-@pytest.mark.parametrize(
-    ("target", "is_torn"), [("EPSG:4326", True), ("EPSG:3857", True), ("EPSG:3832", False), ("EPSG:3413", False)]
-)
+ACROSS = [("EPSG:4326", True), ("EPSG:3857", True), ("EPSG:3832", False), ("EPSG:3413", False)]
+
+
+@pytest.mark.parametrize(("target", "is_torn"), ACROSS)
 def test_what_crosses_the_antimeridian_is_not_torn_apart(store, ctx, tmp_path, target, is_torn):
-    path = write(
-        tmp_path / "a.tif", gradient("uint8"), crs="EPSG:32660", transform=from_origin(790_000, 5_800_000, 100, 100)
-    )
+    transform = from_origin(690_000, 5_800_000, 100, 100)
+    path = write(tmp_path / "a.tif", gradient("uint8"), crs="EPSG:32660", transform=transform)
     if not is_torn:
         product, _ = reproject(store, ctx, path, target)
         assert product.bbox[0] > product.bbox[2]
