@@ -3,6 +3,7 @@
 import math
 from typing import Literal
 
+import numpy as np
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
@@ -77,10 +78,14 @@ def crs_wkt(crs: CRS) -> str:
         return crs.to_wkt()
 
 
-def nodata_word(value: Nodata) -> NodataWord:
-    """A nodata value that JSON can hold."""
+def nodata_word(value: Nodata, dtype: str) -> NodataWord:
+    """A nodata value that JSON can hold: an ``int`` where the bands hold integers.
+
+    rasterio gives every nodata value as a float: one of a 64-bit band beyond 2**53 is rounded here. The file's own is
+    not touched by that.
+    """
     if value is None or math.isfinite(value):
-        return value
+        return int(value) if value is not None and "int" in dtype and float(value).is_integer() else value
     return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
@@ -89,13 +94,21 @@ def nodata_value(word: NodataWord) -> Nodata:
     return float(word) if isinstance(word, str) else word
 
 
+def dtype_holds(dtype: str, value: float) -> bool:
+    """Whether bands of this type can have ``value`` as nodata. GDAL itself stores any, and then no pixel matches."""
+    if dtype.startswith(("float", "complex", "cint")):
+        return True
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
+
+
 def _band(src: DatasetReader, index: int) -> BandFacts:
     at = index - 1
     bits = src.tags(index, ns="IMAGE_STRUCTURE").get("NBITS")
     color = src.colorinterp[at]
     return BandFacts(
         dtype=src.dtypes[at],
-        nodata=nodata_word(src.nodatavals[at]),  # pyright: ignore[reportArgumentType]  # the words of the model
+        nodata=nodata_word(src.nodatavals[at], src.dtypes[at]),  # pyright: ignore[reportArgumentType]  # the words of the model
         color_interpretation=color.name,
         description=_clean(src.descriptions[at] or ""),
         unit=_clean(src.units[at] or ""),

@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from geoetl.errors import BadData, InvalidInput
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
-from geoetl.gdal.header import Nodata
+from geoetl.gdal.header import Nodata, dtype_holds
 from geoetl.gdal.open import gdal_errors, open_raster, without_georeference_warning
 from geoetl.storage.base import GdalAccess
 
@@ -104,11 +104,10 @@ def _set_crs(described: DatasetReader, crs: CRS) -> None:
 
 
 def _set_nodata(described: DatasetReader, nodata: float, ref: str) -> None:
-    try:
-        described.nodata = nodata
-    except ValueError as exc:  # rasterio's way to say that the data type cannot hold it
+    if unable := sorted({dtype for dtype in described.dtypes if not dtype_holds(dtype, nodata)}):
         raise InvalidInput(
-            f"Setting nodata {nodata} for {ref} failed: {described.dtypes[0]} cannot hold it.",
+            f"Setting nodata {nodata:g} for {ref} failed: {' and '.join(unable)} cannot hold it.",
             code="nodata-out-of-range",
             hint="Give a value of the bands' data type, or leave `nodata` out.",
-        ) from exc
+        )
+    described.nodata = nodata

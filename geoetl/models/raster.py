@@ -27,7 +27,7 @@ class BandFacts(Model):
     dtype: str
     """A numpy name, or ``cint16`` / ``cint32`` for GDAL's complex integers."""
     nodata: int | float | Literal["nan", "inf", "-inf"] | None = None
-    """An ``int`` for integer bands: a float would not hold every 64-bit value."""
+    """An ``int`` for integer bands."""
     color_interpretation: str = "undefined"
     description: str = ""
     unit: str = ""

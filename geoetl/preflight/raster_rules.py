@@ -6,7 +6,6 @@ The table of what is accepted, accepted with a warning, and refused, with reason
 import datetime as dt
 from dataclasses import dataclass
 
-import numpy as np
 from rasterio.crs import CRS
 
 from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput
@@ -14,7 +13,7 @@ from geoetl.gdal.acquisition import resolve_datetime
 from geoetl.gdal.antimeridian import tears_at_antimeridian
 from geoetl.gdal.compression import profile_problem
 from geoetl.gdal.footprint import footprint
-from geoetl.gdal.header import crs_wkt, nodata_value
+from geoetl.gdal.header import crs_wkt, dtype_holds, nodata_value
 from geoetl.gdal.sources import parse_crs
 from geoetl.models.raster import ProfileName, RasterFacts
 
@@ -83,7 +82,7 @@ def _crs_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[
         findings.append(
             Finding(
                 code="crs-contradiction",
-                message=f"The job gives source_crs {options.source_crs} for {ref}, but the file has {_name(own, facts)}.",
+                message=f"The job gives source_crs {options.source_crs} for {ref}; the file has {_name(own, facts)}.",
                 hint="Leave `source_crs` out if the file is right (`target_crs` reprojects); correct the file if not.",
             )
         )
@@ -137,7 +136,7 @@ def _profile_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> l
 
 def _nodata_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:
     value = nodata_value(options.nodata)
-    dtypes = sorted({band.dtype for band in facts.bands if not _holds(band.dtype, value)})
+    dtypes = sorted({band.dtype for band in facts.bands if value is not None and not dtype_holds(band.dtype, value)})
     if value is None or not dtypes:
         return []
     return [
@@ -147,13 +146,6 @@ def _nodata_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> li
             hint="Give a value of the bands' data type, or leave `nodata` out.",
         )
     ]
-
-
-def _holds(dtype: str, value: float | None) -> bool:
-    if value is None or dtype.startswith(("float", "complex", "cint")):
-        return True
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def _warnings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:

@@ -37,7 +37,7 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         TransientError: ``scratch-full``, or the storage is away.
     """
     room = int(task.facts.decoded_bytes * _COG_BYTES_PER_DECODED_BYTE * (2 if task.target_crs else 1))
-    path = fetch_source(task.source, task.etag, ctx, size_bytes=task.facts.blob.size_bytes, more_bytes=room)
+    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room)
     nodata = nodata_value(task.nodata)
     profile = choose_profile(
         task.profile,

@@ -1,5 +1,7 @@
 """Check one source whole: its header, and every block of every band."""
 
+from pathlib import Path
+
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
@@ -11,7 +13,7 @@ from geoetl.gdal.footprint import footprint
 from geoetl.gdal.header import facts_of, nodata_value
 from geoetl.gdal.layout import check_tiff_layout
 from geoetl.gdal.open import gdal_words
-from geoetl.gdal.sources import open_source
+from geoetl.gdal.sources import driver_of, open_source
 from geoetl.gdal.windows import blocks, pieces
 from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput
 from geoetl.storage.base import GdalAccess
@@ -28,22 +30,10 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
             ``no-footprint``, ``no-datetime`` or ``invalid-datetime``.
         TransientError: ``scratch-full``, or the storage is away.
     """
-    properties = ctx.store.properties(task.source)
-    path = fetch_source(task.source, task.etag, ctx, size_bytes=properties.size_bytes)
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        is_tiff = file.read(2) in {b"II", b"MM"}
-
-        def read(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
-
-        if is_tiff and (problem := check_tiff_layout(read, size_bytes)):
-            raise BadData(
-                f"Inspecting {task.source} failed: {problem.found}.", code="truncated", hint="Upload the file again."
-            )
+    path, properties = fetch_source(task.source, task.etag, ctx)
+    _check_layout(path, properties.size_bytes, task.source)
     blob = BlobFacts(
-        size_bytes=size_bytes,
+        size_bytes=properties.size_bytes,
         etag=task.etag,
         content_type=properties.content_type,
         last_modified=properties.last_modified,
@@ -68,6 +58,21 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
         start_datetime=acquisition.start,
         end_datetime=acquisition.end,
     )
+
+
+def _check_layout(path: Path, size_bytes: int, ref: str) -> None:
+    with path.open("rb") as file:
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        if driver_of(path, ref) == "GTiff" and (problem := check_tiff_layout(read, size_bytes)):
+            raise BadData(
+                f"Inspecting {ref} found it truncated or damaged: {problem.found}.",
+                code="truncated",
+                hint="Upload the file again, whole.",
+            )
 
 
 def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:

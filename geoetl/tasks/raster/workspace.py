@@ -6,40 +6,37 @@ from pathlib import Path
 
 from geoetl.errors import BadData, TransientError
 from geoetl.models.refs import BlobRef
-from geoetl.storage.base import BlobChanged, BlobNotFound
+from geoetl.storage.base import BlobChanged, BlobNotFound, BlobProperties
 from geoetl.tasks.context import TaskContext
 
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
-def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, size_bytes: int, more_bytes: int = 0) -> Path:
-    """A local copy of a source blob, of exactly the version that was checked at submit.
+def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int = 0) -> tuple[Path, BlobProperties]:
+    """A local copy of a source blob, of exactly the version that was checked at submit, and what the store says of it.
 
     Args:
         ref: The source.
         etag: Its ETag at submit.
         ctx: Owns the scratch folder; it is removed with the attempt.
-        size_bytes: Of the source.
-        more_bytes: Room the task needs besides.
+        more_bytes: Room the task needs besides the copy.
 
     Raises:
         BadData: ``source-changed``: replaced or deleted since submit.
         TransientError: ``scratch-full``: this worker has no room now; another may have.
     """
-    require_space(ctx.scratch, size_bytes + more_bytes, ref)
     # A plain name of ours: GDAL treats some names specially, and a user's name is data.
     path = ctx.scratch / "source.bin"
     try:
-        ctx.store.download(ref, path, etag=etag)
+        require_space(ctx.scratch, ctx.store.properties(ref).size_bytes + more_bytes, ref)
+        return path, ctx.store.download(ref, path, etag=etag)
     except (BlobChanged, BlobNotFound) as exc:
-        is_gone = isinstance(exc, BlobNotFound)
+        what = "deleted" if isinstance(exc, BlobNotFound) else "replaced"
         raise BadData(
-            f"Reading {ref} failed: it was {'deleted' if is_gone else 'replaced'} after the job was submitted "
-            f"(the job was checked against ETag {etag}).",
+            f"Reading {ref} failed: it was {what} after the job was submitted (it was checked with ETag {etag}).",
             code="source-changed",
             hint="Submit the job again, so that the present version is checked and used.",
         ) from exc
-    return path
 
 
 def require_space(folder: Path, needed_bytes: int, ref: str) -> None:

@@ -1,0 +1,94 @@
+"""Footprints and boxes in WGS84, for the places where they are hard."""
+
+import math
+
+import numpy as np
+import pytest
+import shapely.geometry
+
+from geoetl.errors import BadData
+from geoetl.gdal.footprint import footprint
+from geoetl.tasks.raster.statistics import RunningStatistics
+
+
+def placed(facts_of, crs, transform, width=100, height=100):
+    return footprint(facts_of(crs=crs, transform=transform, width=width, height=height), "bronze://raw/a.tif")
+
+
+def test_a_geographic_box_is_its_four_corners(facts_of):
+    found = placed(facts_of, "EPSG:4326", (0.1, 0, 10, 0, -0.1, 50))
+    assert found.bbox == (10, 40, 20, 50)
+    assert found.geometry["type"] == "Polygon"
+    assert len(found.geometry["coordinates"][0]) == 5
+
+
+def test_the_edges_of_a_projected_raster_bend(facts_of):
+    found = placed(facts_of, "EPSG:3035", (20_000, 0, 4_000_000, 0, -20_000, 4_000_000))
+    assert len(found.geometry["coordinates"][0]) > 20
+    ring = found.geometry["coordinates"][0]
+    assert found.bbox[3] == max(y for _, y in ring)
+
+
+def test_a_rotated_raster_has_a_rotated_outline(facts_of):
+    angle = math.radians(30)
+    transform = (0.1 * math.cos(angle), 0.1 * math.sin(angle), 10, 0.1 * math.sin(angle), -0.1 * math.cos(angle), 50)
+    found = placed(facts_of, "EPSG:4326", transform)
+    assert shapely.geometry.shape(found.geometry).area == pytest.approx(100, rel=1e-6)
+    box = shapely.geometry.box(*found.bbox)
+    assert box.area > 150
+
+
+def test_crossing_the_antimeridian_splits_the_outline(facts_of):
+    found = placed(facts_of, "EPSG:32660", (1000, 0, 690_000, 0, -1000, 5_800_000))
+    assert found.crosses_antimeridian
+    assert found.geometry["type"] == "MultiPolygon"
+    assert found.bbox[0] > 170
+    assert found.bbox[2] < -170
+    longitudes = [x for polygon in found.geometry["coordinates"] for ring in polygon for x, _ in ring]
+    assert max(map(abs, longitudes)) == 180
+
+
+def test_longitudes_beyond_180_are_the_same_place(facts_of):
+    found = placed(facts_of, "EPSG:4326", (0.2, 0, 170, 0, -0.2, 10))
+    assert found.bbox == (170, -10, -170, 10)
+    assert found.geometry["type"] == "MultiPolygon"
+
+
+@pytest.mark.parametrize("west", [-180, 0])
+def test_the_whole_globe_is_one_box(facts_of, west):
+    found = placed(facts_of, "EPSG:4326", (3.6, 0, west, 0, -1.8, 90))
+    assert found.bbox == (-180, -90, 180, 90)
+    assert found.geometry["type"] == "Polygon"
+
+
+def test_a_pole_inside_is_covered(facts_of):
+    found = placed(facts_of, "EPSG:3413", (10_000, 0, -500_000, 0, -10_000, 500_000))
+    assert found.bbox[0] == -180
+    assert found.bbox[2] == 180
+    assert found.bbox[3] == 90
+    assert shapely.geometry.shape(found.geometry).contains(shapely.geometry.Point(45, 89))
+
+
+def test_outside_the_crs_there_is_no_footprint(facts_of):
+    with pytest.raises(BadData, match="outside the area where its CRS is defined") as caught:
+        placed(facts_of, "EPSG:4326", (10, 0, 500_000, 0, -10, 4_600_000))
+    assert caught.value.code == "no-footprint"
+
+
+def test_statistics_merge_as_if_seen_at_once():
+    values = np.random.default_rng(1).normal(1e9, 1.0, 10_000)
+    running = RunningStatistics()
+    for piece in np.array_split(values, 7):
+        running.add(piece, None)
+    found = running.result()
+    assert found is not None
+    assert found.mean == pytest.approx(values.mean(), rel=1e-15)
+    assert found.stddev == pytest.approx(values.std(), rel=1e-9)
+
+
+def test_infinity_is_valid_but_counts_in_no_mean():
+    running = RunningStatistics()
+    running.add(np.array([1.0, np.inf, np.nan, 3.0]), None)
+    found = running.result()
+    assert found is not None
+    assert (found.minimum, found.maximum, found.mean, found.valid_percent) == (1, 3, 2, 75)
