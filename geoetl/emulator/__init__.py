@@ -6,6 +6,7 @@ Layers from top to bottom: `command`, `server` · `control`, `admin`, `atom`, `h
 """
 
 from geoetl.emulator.server import EmulatorServer, RunningServer
+from geoetl.emulator.sqlite_journal import SqliteJournal
 from geoetl.emulator.tokens import AccessPolicy
 
-__all__ = ["AccessPolicy", "EmulatorServer", "RunningServer"]
+__all__ = ["AccessPolicy", "EmulatorServer", "RunningServer", "SqliteJournal"]
