@@ -78,16 +78,12 @@ class Transport(virtual.Transport):
         if self._tick is None:
             self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
 
-<<<<<<< HEAD
-    def on_readable(self, connection: Any, loop: Any) -> None:
-=======
     def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
->>>>>>> transport
         if self._wakeup is not None:
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's signature
         """Deliver what has arrived; wait for the first message if need be.
 
         Raises:
@@ -124,7 +120,7 @@ class Transport(virtual.Transport):
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def verify_connection(self, connection: Any) -> Any:
+    def verify_connection(self, connection: Any) -> Any:  # noqa: ARG002 - kombu's signature
         """Always: links reconnect on their own, there is no connection to lose."""
         return True
 

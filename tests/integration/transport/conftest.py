@@ -3,10 +3,7 @@
 The Service Bus is the project's emulator in this process, or the one that TEST_SERVICEBUS names by a connection string.
 """
 
-<<<<<<< HEAD
-=======
 import itertools
->>>>>>> transport
 import os
 import signal
 import subprocess
@@ -82,14 +79,9 @@ class Worker:
         }  # fmt: skip
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-<<<<<<< HEAD
-                [sys.executable, "-m", "celery", "-A", "worker_app", "worker", "-l", "INFO", "-n", f"{uuid.uuid4().hex}@%h",
-                 "--without-gossip", "--without-mingle", "--without-heartbeat", *arguments],
-=======
                 [sys.executable, "-m", "celery", "-A", "worker_app", "worker", "-l", "INFO",
                  "-n", f"{uuid.uuid4().hex}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat",
                  *arguments],
->>>>>>> transport
                 cwd=HERE, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         wait_until(lambda: self.is_ready, timeout_s=30, what=f"the worker's start (see {log})")
@@ -169,22 +161,6 @@ def client_for(connection_string: str) -> Iterator[Callable[..., Celery]]:
         app.pool.force_close_all()
 
 
-<<<<<<< HEAD
-@pytest.fixture(scope="session")
-def start_worker(
-    connection_string: str, journal: Journal, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
-    logs = tmp_path_factory.mktemp("workers")
-
-    def start(queue: str, *arguments: str, string: str | None = None, **env: str) -> Worker:
-        worker = Worker(
-            connection_string=string or connection_string, queue=queue, journal=journal,
-            log=logs / f"{len(workers)}.log", arguments=list(arguments), **env,
-        )  # fmt: skip
-        workers.append(worker)
-        return worker
-=======
 type StartWorker = Callable[..., Worker]
 
 
@@ -210,16 +186,11 @@ def start_worker(_start_worker: StartWorker) -> Iterator[StartWorker]:
     def start(*args: str, **kwargs: str) -> Worker:
         workers.append(_start_worker(*args, **kwargs))
         return workers[-1]
->>>>>>> transport
 
     yield start
     for worker in workers:
         if worker.process.poll() is None:
-<<<<<<< HEAD
-            worker.stop()
-=======
             worker.kill()
->>>>>>> transport
 
 
 @dataclass(frozen=True)
@@ -231,13 +202,6 @@ class Running:
 
 @pytest.fixture(scope="session", params=["prefork", "threads"])
 def running(
-<<<<<<< HEAD
-    request: pytest.FixtureRequest, start_worker: Callable[..., Worker], client_for: Callable[..., Celery]
-) -> Running:
-    """A worker with two slots and a lock of two seconds, shared by the tests."""
-    queue = f"test-{request.param}-{uuid.uuid4().hex[:8]}"
-    return Running(start_worker(queue, "-c", "2", "-P", request.param), queue, client_for(queue))
-=======
     request: pytest.FixtureRequest, _start_worker: StartWorker, client_for: Callable[..., Celery]
 ) -> Iterator[Running]:
     """A worker with two slots and a lock of two seconds, shared by the tests."""
@@ -245,4 +209,3 @@ def running(
     worker = _start_worker(queue, "-c", "2", "-P", request.param)
     yield Running(worker, queue, client_for(queue))
     worker.stop()
->>>>>>> transport

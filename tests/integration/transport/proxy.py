@@ -5,15 +5,6 @@ import socket
 import struct
 import threading
 
-<<<<<<< HEAD
-
-class CuttableProxy:
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
-=======
 from geoetl.transport.urls import Address
 
 
@@ -28,19 +19,12 @@ class CuttableProxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._is_closed = False
->>>>>>> transport
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._server.accept()
-<<<<<<< HEAD
-                server = socket.create_connection(self._target)
-            except OSError:
-                return
-            self._pairs.append((client, server))
-=======
             except OSError:
                 return
             with self._lock:
@@ -49,7 +33,6 @@ class CuttableProxy:
                     return
                 server = socket.create_connection(self._target)
                 self._pairs.append((client, server))
->>>>>>> transport
             for source, sink in ((client, server), (server, client)):
                 threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
 
@@ -64,12 +47,8 @@ class CuttableProxy:
 
     def cut_all(self) -> int:
         """Reset every connection; how many there were."""
-<<<<<<< HEAD
-        pairs, self._pairs = self._pairs, []
-=======
         with self._lock:
             pairs, self._pairs = self._pairs, []
->>>>>>> transport
         for pair in pairs:
             for sock in pair:
                 with contextlib.suppress(OSError):
@@ -79,11 +58,8 @@ class CuttableProxy:
         return len(pairs)
 
     def close(self) -> None:
-<<<<<<< HEAD
-=======
         with self._lock:
             self._is_closed = True
         self._server.shutdown(socket.SHUT_RDWR)
->>>>>>> transport
         self._server.close()
         self.cut_all()

@@ -2,10 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-<<<<<<< HEAD
-=======
 from itertools import pairwise
->>>>>>> transport
 
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusSubQueue
@@ -64,11 +61,7 @@ def test_retry_with_countdown_runs_again_after_it(running, journal, key):
     journal.wait("end", key)
     starts = journal.entries("start", key)
     assert [start.facts for start in starts] == [("0",), ("1",), ("2",)]
-<<<<<<< HEAD
-    assert all(later.at - earlier.at >= 0.19 for earlier, later in zip(starts, starts[1:], strict=False))
-=======
     assert all(later.at - earlier.at >= 0.19 for earlier, later in pairwise(starts))
->>>>>>> transport
 
 
 def test_task_three_times_as_long_as_its_lock_runs_once(running, journal, key):

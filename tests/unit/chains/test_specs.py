@@ -75,7 +75,7 @@ def test_all_problems_are_told_at_once():
         {"nodata": "none"},
         {"resampling": "bicubic"},
     ],
-    ids=lambda wrong: ",".join(wrong),
+    ids=",".join,
 )
 def test_a_wrong_value_is_refused(wrong):
     assert findings(**wrong)

@@ -23,7 +23,7 @@ def test_a_reference_knows_its_parts():
     ],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused(wrong):
-    with pytest.raises(ValueError, match="bronze|path|container"):
+    with pytest.raises(ValueError, match=r"bronze|path|container"):
         BlobRef(wrong)
 
 
