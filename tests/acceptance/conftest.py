@@ -24,6 +24,8 @@ from tests.stack import require
 
 ROOT = Path(__file__).parents[2]
 
+QUEUES = ("standard", "gdal")
+
 #: Short leases, so that what a dead worker held comes back within a test; a low threshold, so that both queues work.
 TUNING = {
     "GEOETL_WORKER__LEASE_S": "3",
@@ -74,7 +76,7 @@ class Installation:
     def worker(self, name: str, *queues: str, concurrency: int = 2) -> Worker:
         log = self.home / "logs" / f"{name}-{time.monotonic_ns()}.log"
         command = [
-            sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-Q", ",".join(queues or ("standard", "gdal")),
+            sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-Q", ",".join(queues or QUEUES),
             "-n", f"{name}@%h", "--concurrency", str(concurrency), "--loglevel", "INFO",
         ]  # fmt: skip
         with log.open("wb") as out:

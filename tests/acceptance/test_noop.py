@@ -7,7 +7,6 @@ import uuid
 
 from geoetl.chains.noop import Noop
 from geoetl.worker.client import submit
-
 from tests.acceptance.conftest import eventually
 
 

@@ -57,8 +57,10 @@ class Engine:
         return [str(ref) for _, ref in sorted(rows)]
 
     def task_ids(self, stage_no: int = 0) -> list[str]:
-        return [str(row[0]) for row in self.sql(
-            "SELECT id FROM geoetl.task WHERE stage_no = %s AND idx >= 0 ORDER BY created_at, idx", stage_no)]  # fmt: skip
+        rows = self.sql(
+            "SELECT id FROM geoetl.task WHERE stage_no = %s AND idx >= 0 ORDER BY created_at, idx", stage_no
+        )
+        return [str(row[0]) for row in rows]
 
     def callback_id(self, stage_no: int = 0) -> str:
         return str(self.sql("SELECT id FROM geoetl.task WHERE stage_no = %s AND idx = -1", stage_no)[0][0])
