@@ -51,13 +51,27 @@ def footprint(facts: RasterFacts, ref: str) -> Footprint:
             hint="Georeference the file.",
         )
     crs = CRS.from_wkt(facts.crs)
+    if not (crs.is_geographic or crs.is_projected):
+        raise BadData(
+            f"The footprint of {ref} cannot be computed: its CRS {_name(facts.crs)} is no map: neither geographic nor "
+            f"projected.",
+            code="no-footprint",
+            hint="Set `source_crs`, or georeference the file in a geographic or projected CRS.",
+        )
     xs, ys = _edges(Affine(*affine), facts.width, facts.height)
     longitudes, latitudes = _to_wgs84(crs, xs, ys, ref)
     if crs.is_geographic and max(longitudes) - min(longitudes) >= 360 - 1e-6:
         ring = _band_around_the_globe(min(latitudes), max(latitudes))
         return Footprint(_mapping(shapely.geometry.Polygon(ring)), (-180.0, ring[0][1], 180.0, ring[2][1]))
     polygon = shapely.geometry.Polygon(zip(longitudes, latitudes, strict=True))
-    split = antimeridian.fix_polygon(polygon, fix_winding=True)
+    try:
+        split = antimeridian.fix_polygon(polygon, fix_winding=True)
+    except ValueError as exc:
+        raise BadData(
+            f"The footprint of {ref} cannot be computed: its outline in degrees crosses itself ({polygon.bounds}).",
+            code="no-footprint",
+            hint="Check the CRS and the geotransform, or cut the raster to the area of its CRS.",
+        ) from exc
     west, south, east, north = antimeridian.bbox(split)
     return Footprint(
         _mapping(split), (round(west, _DIGITS), round(south, _DIGITS), round(east, _DIGITS), round(north, _DIGITS))
@@ -82,7 +96,7 @@ def _to_wgs84(crs: CRS, xs: list[float], ys: list[float], ref: str) -> tuple[lis
         longitudes, latitudes, *_ = transform_points(crs, CRS.from_epsg(4326), xs, ys)
     except (CRSError, CPLE_BaseError) as exc:
         raise BadData(
-            f"The footprint of {ref} cannot be computed: its CRS has no way to WGS84 ({exc}).",
+            f"The footprint of {ref} cannot be computed: PROJ has no way from its CRS {_name(crs.to_wkt())} to WGS84.",
             code="no-footprint",
             hint="Set `source_crs`, or georeference the file in a CRS that PROJ can transform.",
         ) from exc
@@ -103,6 +117,11 @@ def _to_wgs84(crs: CRS, xs: list[float], ys: list[float], ref: str) -> tuple[lis
 def _band_around_the_globe(south: float, north: float) -> list[tuple[float, float]]:
     south, north = round(max(south, -90.0), _DIGITS), round(min(north, 90.0), _DIGITS)
     return [(-180.0, south), (180.0, south), (180.0, north), (-180.0, north), (-180.0, south)]
+
+
+def _name(wkt: str) -> str:
+    """What a CRS calls itself: the first quoted text of its WKT."""
+    return wkt.split('"')[1] if '"' in wkt else "without a name"
 
 
 def _mapping(geometry: shapely.geometry.base.BaseGeometry) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import DatasetReader
 
-from geoetl.errors import BadData, TransientError
+from geoetl.errors import BadData, SystemFault, TransientError
 from geoetl.gdal.env import gdal_env
 from geoetl.storage.base import GdalAccess
 
@@ -27,6 +27,7 @@ _NETWORK_TROUBLE = re.compile(
     r"|connection (reset|refused|closed)|recv failure|send failure|empty reply",
     re.IGNORECASE,
 )
+_ACCESS_REFUSED = re.compile(r"HTTP (response code|error)[^0-9]*(401|403)", re.IGNORECASE)
 #: A query string holds a signature, a key is one: neither may reach a message.
 _QUERY = re.compile(r"\?[^\s'\"]+")
 
@@ -43,6 +44,7 @@ def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads:
 
     Raises:
         BadData: ``unreadable-raster``: GDAL cannot open it.
+        SystemFault: ``access-refused``: the storage knows us not.
         TransientError: The storage did not answer.
     """
     with gdal_env(access.options, threads=threads):
@@ -68,6 +70,12 @@ def gdal_errors(
         yield
     except (RasterioError, RasterioIOError) as exc:
         found = gdal_words(exc, ref, access)
+        if _ACCESS_REFUSED.search(found):
+            raise SystemFault(
+                f"{doing} {ref} failed because the storage refused access: {found}.",
+                code="access-refused",
+                hint="Check the roles of the worker's identity (Storage Blob Data Reader) and the clocks.",
+            ) from exc
         if _NETWORK_TROUBLE.search(found):
             raise TransientError(f"{doing} {ref} failed because the storage did not answer: {found}.") from exc
         raise BadData(

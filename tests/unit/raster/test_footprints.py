@@ -92,3 +92,9 @@ def test_infinity_is_valid_but_counts_in_no_mean():
     found = running.result()
     assert found is not None
     assert (found.minimum, found.maximum, found.mean, found.valid_percent) == (1, 3, 2, 75)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4978", 'LOCAL_CS["site grid",UNIT["metre",1]]'])
+def test_a_crs_that_is_no_map_has_no_footprint(facts_of, crs):
+    with pytest.raises(BadData, match="neither geographic nor projected"):
+        footprint(facts_of(crs=crs, epsg=None), "bronze://raw/a.tif")
