@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from geoetl.transport import sdk
 from geoetl.transport.credit import NO_ACK_CREDIT, Budget, credit_to_issue
@@ -71,9 +72,11 @@ class ReceiveLink:
         while not self.is_closed:
             attempts += 1
             try:
-                self._receiving.declare(self.entity)
+                self._receiving.declarations.ensure(self.entity)
                 opened = sdk.ReceivingLink(self._receiving.clients.receiver(self.entity))
             except Exception as error:
+                if isinstance(error, MessagingEntityNotFoundError):
+                    self._receiving.declarations.forget(self.entity)
                 log = logger.warning if attempts == 1 else logger.debug
                 log("cannot receive from %s yet (attempt %d): %s", self.entity, attempts, error)
                 time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

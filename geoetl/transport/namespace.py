@@ -38,7 +38,7 @@ class Namespace:
         """The reactor and control threads, started at first use: a process that only publishes has none."""
         with self._lock:
             if self._receiving is None:
-                self._receiving = Receiving(self.clients, self.options, self.declarations.ensure)
+                self._receiving = Receiving(self.clients, self.options, self.declarations)
                 self._receiving.start()
             return self._receiving
 

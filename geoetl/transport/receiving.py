@@ -18,6 +18,7 @@ from geoetl.transport import sdk
 from geoetl.transport.clients import Clients
 from geoetl.transport.control import Control
 from geoetl.transport.credit import Budget
+from geoetl.transport.declare import Declarations
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.links import ReceiveLink
 from geoetl.transport.options import Options
@@ -39,9 +40,9 @@ CLOSE_TIMEOUT_S = 2.0
 class Receiving:
     """All receive links of a process to one namespace, with the two threads that serve them."""
 
-    def __init__(self, clients: Clients, options: Options, declare: Callable[[str], None]) -> None:
+    def __init__(self, clients: Clients, options: Options, declarations: Declarations) -> None:
         self.clients = clients
-        self.declare = declare
+        self.declarations = declarations
         self.reactor = Reactor()
         self.control = Control(clients)
         self._options = options
