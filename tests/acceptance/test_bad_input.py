@@ -71,7 +71,7 @@ REFUSED = {
     "duplicate item ids": (["good", "no-crs"], {"item_ids": ["same", "same"]}, "bad-parameter"),
     "VRT that points elsewhere": (["vrt"], {}, "points-elsewhere"),
     "missing collection": (["good"], {"create_collection": False}, "collection-missing"),
-    "unknown CRS": (["good"], {"target_crs": "EPSG:banana"}, "bad-crs"),
+    "unknown CRS": (["good"], {"target_crs": "EPSG:banana"}, "invalid-crs"),
 }
 
 
@@ -138,7 +138,7 @@ class TestFailsAtRun:
 
         assert done.returncode == 1
         error = told["status"]["summary"]["error"]
-        assert error["code"] == "corrupt-block"
+        assert error["code"] == "corrupt-block", error
         assert "bronze://bronze/bad-input/corrupt.tif" in error["message"]
         assert error["hint"]
 
