@@ -14,6 +14,10 @@ from geoetl.errors import BadData, SystemFault, TransientError
 from geoetl.gdal.env import gdal_env
 from geoetl.storage.base import GdalAccess
 
+# A missing georeference is a finding of ours, not a warning. Set once for the process: ``catch_warnings`` around each
+# open would race, as checks run in threads.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+
 #: The georeference comes from inside the file alone (GDAL would look for .tfw, .tab and .xml too).
 _OPEN_OPTIONS: dict[str, dict[str, Any]] = {
     "GTiff": {"GEOREF_SOURCES": "INTERNAL"},
@@ -48,7 +52,7 @@ def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads:
         TransientError: The storage did not answer.
     """
     with gdal_env(access.options, threads=threads):
-        with gdal_errors(ref, "Opening", access=access), without_georeference_warning():
+        with gdal_errors(ref, "Opening", access=access):
             dataset = rasterio.open(access.path, driver=driver, sharing=False, **_OPEN_OPTIONS[driver])
         with dataset:
             yield dataset
@@ -101,11 +105,3 @@ def gdal_words(exc: BaseException, ref: str, access: GdalAccess | None = None) -
             if len(secret) > 8:
                 words = words.replace(secret, "***")
     return _QUERY.sub("", words)
-
-
-@contextmanager
-def without_georeference_warning() -> Generator[None]:
-    """Quiet rasterio inside the block: a missing georeference is a finding of ours, not a warning."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield

@@ -14,7 +14,7 @@ from geoetl.errors import BadData, InvalidInput
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
 from geoetl.gdal.header import Nodata, dtype_holds
-from geoetl.gdal.open import gdal_errors, open_raster, without_georeference_warning
+from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.storage.base import GdalAccess
 
 
@@ -80,7 +80,6 @@ def open_source(
         rasterio.shutil.copy(src, str(vrt), driver="VRT")
     with (
         gdal_env(),
-        without_georeference_warning(),
         gdal_errors(ref, "Setting the CRS and nodata of"),
         rasterio.open(vrt, "r+", driver="VRT") as described,
     ):

@@ -13,7 +13,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geoetl.errors import SystemFault
 from geoetl.gdal.env import gdal_env
-from geoetl.gdal.open import gdal_errors, open_raster, without_georeference_warning
+from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.gdal.windows import pieces
 from geoetl.storage.base import GdalAccess
 from geoetl.tasks.context import TaskContext
@@ -53,7 +53,7 @@ def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, i
 
 
 def _is_strict_cog(cog: Path, *, width: int) -> bool:
-    with gdal_env(), without_georeference_warning():
+    with gdal_env():
         is_valid, errors, warnings = cog_validate(cog, strict=True, quiet=True)
     if width == 1:
         # rasterio derives the decimation of an overview from the widths alone: of a raster one pixel wide it is always

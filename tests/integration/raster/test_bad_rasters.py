@@ -2,6 +2,7 @@
 
 import datetime as dt
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,6 @@ from geoetl.models.refs import BlobRef
 from geoetl.preflight.raster import check_raster
 from geoetl.preflight.raster_rules import RasterOptions
 from geoetl.tasks.raster.inspect import inspect_raster
-
-# Rasters without a georeference are among the bad ones.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 SOURCE = BlobRef("bronze://raw/scene.tif")
 ACQUIRED = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
@@ -247,3 +245,20 @@ def test_statistics_are_of_the_valid_pixels(store, ctx, tmp_path):
     assert statistics.mean == pytest.approx(expected.mean(), rel=1e-12)
     assert statistics.stddev == pytest.approx(expected.std(), rel=1e-12)
     assert statistics.valid_percent == pytest.approx(100 * 59_999 / 60_000)
+
+
+def test_checks_may_run_in_many_threads_at_once(store, tmp_path):
+    contents = [geotiff(tmp_path / "a.tif"), geotiff(tmp_path / "b.tif", crs=None, transform=None), b"text", b""]
+    expected = [set(), {"no-crs", "no-geotransform"}, {"not-a-raster"}, {"empty-blob"}]
+    refs = [BlobRef(f"bronze://raw/{number}.tif") for number in range(len(contents))]
+    for ref, content in zip(refs, contents, strict=True):
+        store.upload(ref, content, content_type="image/tiff")
+
+    def check(number: int) -> set[str]:
+        ref = refs[number % len(refs)]
+        _, findings = check_raster(store, ref, parameter="sources[0]", options=DATED, max_bytes=10**9)
+        return {finding.code for finding in findings}
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(check, range(400)))
+    assert found == expected * 100

@@ -20,9 +20,6 @@ from geoetl.preflight.raster_rules import RasterOptions
 from geoetl.tasks.raster.convert import convert_raster
 from geoetl.tasks.raster.inspect import inspect_raster
 
-# The rasters without a geotransform are meant.
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 ACQUIRED = dt.datetime(2024, 5, 1, 10, 30, tzinfo=dt.UTC)
 UTM = from_origin(500_000, 4_600_000, 10, 10)
 RNG = np.random.default_rng(20240501)

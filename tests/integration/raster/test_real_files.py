@@ -17,8 +17,6 @@ from geoetl.preflight.raster_rules import RasterOptions
 from geoetl.tasks.raster.convert import convert_raster
 from geoetl.tasks.raster.inspect import inspect_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 FOLDER = Path(os.environ.get("GEOETL_SHARED_DATA") or Path(__file__).parents[3].parent / "shared" / "data")
 ACQUIRED = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 

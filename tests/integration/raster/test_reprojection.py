@@ -21,8 +21,6 @@ from geoetl.preflight.raster_rules import RasterOptions
 from geoetl.tasks.raster.convert import convert_raster
 from geoetl.tasks.raster.inspect import inspect_raster
 
-pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-
 SOURCE = BlobRef("bronze://raw/scene.tif")
 ACQUIRED = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 # West of the zone's middle, so that north is not up in other CRSs and corners stay empty.
