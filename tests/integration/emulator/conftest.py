@@ -32,7 +32,7 @@ class Bus:
 
     def __init__(self, connection_string: str, stack: ExitStack) -> None:
         self.connection_string = connection_string
-        self.address = connection_string.split(";")[0].removeprefix("Endpoint=sb://")
+        self.address = connection_string.split(";", maxsplit=1)[0].removeprefix("Endpoint=sb://")
         self._stack = stack
         self.admin = self.new_admin(connection_string)
         self.client = self.new_client()

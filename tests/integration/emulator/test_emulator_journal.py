@@ -75,7 +75,9 @@ def test_queue_keeps_its_settings(kept):
 
 
 def test_message_keeps_content_and_annotations(kept):
-    sent = Message(body=b"b", properties=b"p", application_properties=b"a", annotations={Symbol("x-k"): "v"}, priority=4)
+    sent = Message(
+        body=b"b", properties=b"p", application_properties=b"a", annotations={Symbol("x-k"): "v"}, priority=4
+    )
     kept.namespace.queue("q").send(sent)
     message = take(kept.reopen())
     assert (message.body, message.properties, message.application_properties) == (b"b", b"p", b"a")
@@ -141,7 +143,7 @@ def test_deleted_queue_is_gone_with_its_messages(kept):
 
 def test_second_emulator_is_refused_the_same_directory(kept, tmp_path):
     kept.journal.commit()
-    with pytest.raises(JournalError, match="another\\s+directory"):
+    with pytest.raises(JournalError, match="give another directory"):
         SqliteJournal(tmp_path)
 
 

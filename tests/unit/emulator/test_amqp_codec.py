@@ -1,5 +1,6 @@
 """AMQP values survive our codec and the SDK's, and no bytes bring the decoder down."""
 
+import contextlib
 import struct
 from typing import Any
 from uuid import UUID
@@ -106,20 +107,16 @@ def test_value_can_be_read_in_the_middle_of_bytes(value):
 @given(st.binary(max_size=200))
 def test_garbage_is_decoded_or_refused(data):
     for read in (decode, skip):
-        try:
+        with contextlib.suppress(DecodeError):
             read(data, 0)
-        except DecodeError:
-            pass
 
 
 @given(values, st.data())
 def test_damaged_value_is_decoded_or_refused(value, draw):
     data = bytearray(encode(value))
     data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(DecodeError):
         decode(bytes(data))
-    except DecodeError:
-        pass
 
 
 @given(values)

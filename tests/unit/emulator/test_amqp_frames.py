@@ -85,10 +85,14 @@ def test_wrong_performative_is_refused(body, said):
         decode_performative(body)
 
 
-@given(st.sampled_from([Open, Begin, Flow, Transfer, Disposition, Detach]), st.lists(st.binary(max_size=9), max_size=12))
+@given(
+    st.sampled_from([Open, Begin, Flow, Transfer, Disposition, Detach]), st.lists(st.binary(max_size=9), max_size=12)
+)
 def test_any_fields_are_decoded_or_refused(kind, parts):
     codes = {Open: 0x10, Begin: 0x11, Flow: 0x13, Transfer: 0x14, Disposition: 0x15, Detach: 0x16}
-    body = b"\x00\x53" + bytes((codes[kind],)) + b"\xc0" + bytes((sum(map(len, parts)) + 1, len(parts))) + b"".join(parts)
+    body = (
+        b"\x00\x53" + bytes((codes[kind],)) + b"\xc0" + bytes((sum(map(len, parts)) + 1, len(parts))) + b"".join(parts)
+    )
     try:
         performative, _ = decode_performative(body)
     except DecodeError:

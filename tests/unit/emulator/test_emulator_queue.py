@@ -344,8 +344,8 @@ def test_lost_locks_give_all_messages_back(world):
     queue = world.queue()
     world.send(queue)
     lock = token(take(queue))
-    assert queue.lose_locks() == 1
-    assert queue.lose_locks() == 0
+    assert queue.expire_locks() == 1
+    assert queue.expire_locks() == 0
     with pytest.raises(ServiceBusError, match="message-lock-lost"):
         queue.complete(lock)
     assert take(queue).delivery_count == 1
