@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
 from azure.servicebus import ServiceBusClient, ServiceBusReceiveMode, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.transport import sdk
+from geoetl.transport.credentials import PrefetchingCredential
 from geoetl.transport.options import Options
 from geoetl.transport.urls import Address, Identity
 
@@ -18,7 +20,7 @@ class Clients:
     def __init__(self, address: Address, options: Options) -> None:
         self._address = address
         self._admin_endpoint = options.admin_endpoint
-        self._credential = address.credential or _identity(address)
+        self._credential = _prefetching(address.credential or _identity(address))
         # Links reopen themselves with backoff and jitter, so the SDK's own retries (which sleep) would only delay that.
         self._linking = self._client(retry_total=0)
         # Requests by lock token keep one quick retry: their connection is idle most of the time.
@@ -30,6 +32,11 @@ class Clients:
         if self._address.is_emulator:
             retries["use_tls"] = False
         return ServiceBusClient(self._address.host, self._credential, **retries)
+
+    def prefetch_tokens(self) -> None:
+        """Have fresh tokens ready for the reactor; may block."""
+        if isinstance(self._credential, PrefetchingCredential):
+            self._credential.prefetch()
 
     def receiver(self, entity: str) -> ServiceBusReceiver:
         """A receiver to be opened by `sdk.ReceivingLink`.
@@ -74,6 +81,12 @@ class _PlainHttp(RequestsTransport):
         if request.url.startswith("https://"):
             request.url = "http://" + request.url.removeprefix("https://")
         return super().send(request, **kwargs)
+
+
+def _prefetching(credential: Any) -> Any:
+    """Keys and signatures make their tokens without I/O; everything else is wrapped."""
+    local = AzureNamedKeyCredential | AzureSasCredential | None
+    return credential if isinstance(credential, local) else PrefetchingCredential(credential)
 
 
 def _identity(address: Address) -> Any:

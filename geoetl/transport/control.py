@@ -31,7 +31,7 @@ class Control:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._links: dict[str, sdk.ControlLink] = {}
         self._thread = threading.Thread(target=self._run, name="servicebus-control", daemon=True)
 
@@ -44,6 +44,14 @@ class Control:
         `on_done` is called on the control thread, more than once when a batch had to be split.
         """
         self._jobs.put(lambda: self._renew(entity, deliveries, on_done))
+
+    def submit(self, job: Callable[[], object]) -> None:
+        """Run something that may take its time, such as the receivers of a signal."""
+        self._jobs.put(job)
+
+    def prefetch_tokens(self) -> None:
+        """Fetch new tokens before the reactor asks for them."""
+        self._jobs.put(self._clients.prefetch_tokens)
 
     def settle(self, delivery: Delivery, outcome: Outcome, on_done: OnSettled) -> None:
         """Settle by lock token; `on_done` is called on the control thread."""

@@ -23,6 +23,9 @@ class Budget:
     with_app: set[Delivery] = field(default_factory=set[Delivery])
     waiting: list[Delivery] = field(default_factory=list[Delivery])
 
+    #: Since when there is no free slot, by the monotonic clock.
+    full_since: float | None = None
+
     @property
     def capacity(self) -> int:
         return self.prefetch_count or UNLIMITED_PREFETCH

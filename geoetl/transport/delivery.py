@@ -44,6 +44,11 @@ class Delivery:
     description: str = ""
 
     @property
+    def wants_renewal(self) -> bool:
+        """Whether it is undecided, still ours, and not being renewed already."""
+        return self.outcome is None and not self.is_renewing and not self.is_lock_lost
+
+    @property
     def delivery_count(self) -> int:
         """Deliveries before this one that failed; 0 on the first."""
         return self.message.delivery_count or 0

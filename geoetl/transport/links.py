@@ -95,7 +95,9 @@ class ReceiveLink:
         self.ready.set()
         if self.epoch > 1:
             logger.info("receiving from %s again after %d attempts", self.entity, attempts)
-            link_restored.send(sender=type(self), queue=self.entity, attempts=attempts)
+            self._receiving.control.submit(
+                lambda: link_restored.send(sender=type(self), queue=self.entity, attempts=attempts)
+            )
         else:
             logger.info("receiving from %s", self.entity)
         self._receiving.serve(self.budget)
@@ -111,7 +113,7 @@ class ReceiveLink:
             self._receiving.settle_by_token(delivery)
         sdk.close_socket(lost.sock)
         logger.warning("lost the link to %s, reopening: %s", self.entity, error)
-        link_lost.send(sender=type(self), queue=self.entity, error=error)
+        self._receiving.control.submit(lambda: link_lost.send(sender=type(self), queue=self.entity, error=error))
         self.open_soon()
 
     # -- messages --------------------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from geoetl.transport.credit import Budget
 from geoetl.transport.declare import Declarations
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.links import ReceiveLink
+from geoetl.transport.locks import Locks
 from geoetl.transport.options import Options
 from geoetl.transport.reactor import Reactor
-from geoetl.transport.signals import lock_lost
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ WAITING_LIMIT_S = 1.0
 
 #: A budget must be full for so long before the credit of its links is withdrawn.
 WITHDRAW_AFTER_S = 0.02
+
+#: How often it is checked whether tokens need to be fetched.
+PREFETCH_TOKENS_EVERY_S = 20.0
+
+#: Pause before settling by token is tried again; for as long as the lock may be ours.
+RETRY_SETTLING_S = 1.0
 
 #: Bounds of closing: for confirmations of settlements, and for detaching.
 CLOSE_TIMEOUT_S = 2.0
@@ -45,19 +51,16 @@ class Receiving:
         self.declarations = declarations
         self.reactor = Reactor()
         self.control = Control(clients)
+        self.locks = Locks(self.reactor, self.control)
         self._options = options
         self._links: list[ReceiveLink] = []
-        #: Every message under our lock, until its settlement is confirmed.
-        self._held: set[Delivery] = set()
         self._served = 0
-        #: Budgets that are full, with the time since when.
-        self._full_since: dict[int, float] = {}
-        self._is_sweeping = False
 
     def start(self) -> None:
         self.reactor.start()
         self.control.start()
         self.reactor.call(self._tick)
+        self.reactor.call(self._prefetch_tokens)
 
     def stop(self) -> None:
         self.control.stop(timeout_s=CLOSE_TIMEOUT_S)
@@ -115,7 +118,7 @@ class Receiving:
         return max(1.0, min(told, self._options.lock_duration_s))
 
     def on_arrival(self, delivery: Delivery) -> None:
-        self._hold(delivery)
+        self.locks.hold(delivery)
         link = delivery.link
         if link.is_stopping:
             self._decide(delivery, Outcome.RELEASE)
@@ -126,18 +129,18 @@ class Receiving:
             link.budget.waiting.append(delivery)
 
     def on_settled(self, delivery: Delivery, error: Exception | None) -> None:
-        self._held.discard(delivery)
+        self.locks.let_go(delivery)
         if error is None:
             return
         if sdk.is_lock_lost(error):
-            self._report_lock_lost(delivery)
+            self.locks.report_lost(delivery)
         else:
-            logger.warning("%s of a message of %s refused: %s", delivery.outcome, delivery.link.entity, error)
+            logger.warning("%s on %s refused: %s", delivery.outcome, delivery.link.entity, error)
 
     def settle_by_token(self, delivery: Delivery) -> None:
         """The receive link cannot say it (any more): ask the control thread."""
         if delivery.outcome is not None:
-            self.control.settle(delivery, delivery.outcome, self._on_settled_by_token)
+            self.control.settle(delivery, delivery.outcome, self._on_settled_elsewhere)
 
     def serve(self, budget: Budget) -> None:
         """Hand out waiting messages while there are slots, then give or withdraw credit."""
@@ -146,16 +149,17 @@ class Receiving:
             delivery.link.last_served = self._served
             delivery.link.sink(delivery)
         free = budget.free_slots
-        may_withdraw = False
+        may_withdraw = True
         if free:
-            self._full_since.pop(id(budget), None)
-        elif id(budget) not in self._full_since:
-            self._full_since[id(budget)] = time.monotonic()
+            budget.full_since = None
+        elif budget.full_since is None:
+            budget.full_since = time.monotonic()
+            may_withdraw = False
             self.reactor.call_later(WITHDRAW_AFTER_S, self.serve, budget)
         else:
-            may_withdraw = time.monotonic() - self._full_since[id(budget)] >= WITHDRAW_AFTER_S
+            may_withdraw = time.monotonic() - budget.full_since >= WITHDRAW_AFTER_S
         for link in sorted((link for link in self._links if link.budget is budget), key=lambda link: link.last_served):
-            link.adjust_credit(free, may_withdraw=may_withdraw or free > 0)
+            link.adjust_credit(free, may_withdraw=may_withdraw)
 
     # -- settling (reactor thread) ---------------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Receiving:
         if not delivery.link.settle(delivery, outcome):
             self.settle_by_token(delivery)
         elif outcome is Outcome.RELEASE:
-            self._held.discard(delivery)
+            self.locks.let_go(delivery)
         self.serve(delivery.link.budget)
 
     def _requeue(self, delivery: Delivery) -> None:
@@ -177,72 +181,22 @@ class Receiving:
         self.reactor.call_later(delay_s, self._decide, delivery, Outcome.ABANDON)
         self.serve(delivery.link.budget)
 
+    def _on_settled_elsewhere(self, delivery: Delivery, error: Exception | None) -> None:
+        self.reactor.call(self._on_settled_by_token, delivery, error)
+
     def _on_settled_by_token(self, delivery: Delivery, error: Exception | None) -> None:
-        """Control thread. A lost lock is no proof of failure here: an unconfirmed settlement may have been applied."""
-        self.reactor.call(self._held.discard, delivery)
         entity = delivery.link.entity
         if error is None:
             logger.debug("%s by lock token on %s", delivery.outcome, entity)
         elif sdk.is_lock_lost(error):
-            logger.info("%s on %s unconfirmed: its link was lost before the answer", delivery.outcome, entity)
-        else:
-            logger.warning("%s on %s failed: %s", delivery.outcome, entity, error)
-
-    # -- locks (reactor thread) ------------------------------------------------------------------------------------
-
-    def _hold(self, delivery: Delivery) -> None:
-        self._held.add(delivery)
-        if not self._is_sweeping:
-            self._is_sweeping = True
-            self.reactor.call_later(delivery.lock_s / 6, self._renew_due)
-
-    def _renew_due(self) -> None:
-        """Renew every lock that is a third gone, queue by queue; again while anything is held."""
-        now = time.monotonic()
-        due: dict[str, list[Delivery]] = {}
-        for delivery in self._held:
-            # The sweep comes every sixth of a lock at least, so a lock is renewed at the latest at a third.
-            if (
-                delivery.outcome is None
-                and not (delivery.is_renewing or delivery.is_lock_lost)
-                and (now - delivery.renewed_at >= delivery.lock_s / 6)
-            ):
-                delivery.is_renewing = True
-                due.setdefault(delivery.link.entity, []).append(delivery)
-        for entity, deliveries in due.items():
-            self.control.renew(entity, deliveries, self._on_renewed_elsewhere)
-        self._is_sweeping = bool(self._held)
-        if self._held:
-            self.reactor.call_later(min(delivery.lock_s for delivery in self._held) / 6, self._renew_due)
-
-    def _on_renewed_elsewhere(self, deliveries: list[Delivery], error: Exception | None) -> None:
-        self.reactor.call(self._on_renewed, deliveries, error)
-
-    def _on_renewed(self, deliveries: list[Delivery], error: Exception | None) -> None:
-        for delivery in deliveries:
-            delivery.is_renewing = False
-            if error is None:
-                delivery.renewed_at = time.monotonic()
-            elif sdk.is_lock_lost(error) and delivery.outcome is None:
-                self._report_lock_lost(delivery)
-        if error is not None and not sdk.is_lock_lost(error):
-            logger.warning("renewing %d locks failed, will try again: %s", len(deliveries), error)
-
-    def _report_lock_lost(self, delivery: Delivery) -> None:
-        if delivery.is_lock_lost:
+            # No proof of failure: the settlement that was sent before the link was lost may have been applied.
+            logger.info("%s on %s unconfirmed: its answer never came, and now the lock is gone", delivery.outcome, entity)
+        elif time.monotonic() < delivery.renewed_at + delivery.lock_s:
+            self.reactor.call_later(RETRY_SETTLING_S, self.settle_by_token, delivery)
             return
-        delivery.is_lock_lost = True
-        self._held.discard(delivery)
-        properties = delivery.message.application_properties or {}
-        known = {_text(name): _text(value) for name, value in properties.items() if _text(name) in {"id", "task"}}
-        logger.warning(
-            "lock lost: message of %s, task %s[%s]; it will be delivered again and may run twice",
-            delivery.link.entity, known.get("task"), known.get("id"),
-        )  # fmt: skip
-        lock_lost.send(
-            sender=type(self), queue=delivery.link.entity, lock_token=str(delivery.token),
-            delivery_count=delivery.delivery_count, message=known,
-        )  # fmt: skip
+        else:
+            logger.warning("%s on %s failed until its lock ran out: %s", delivery.outcome, entity, error)
+        self.locks.let_go(delivery)
 
     # -- closing, and once a second (reactor thread) ---------------------------------------------------------------
 
@@ -255,7 +209,7 @@ class Receiving:
     def _give_back_all(self, links: Iterable[ReceiveLink]) -> None:
         for link in links:
             link.is_stopping = True
-        for delivery in [d for d in self._held if d.link in links and d.outcome is None]:
+        for delivery in [d for d in self.locks if d.link in links and d.outcome is None]:
             self._decide(delivery, Outcome.RELEASE)
         for link in links:
             self.serve(link.budget)
@@ -277,10 +231,15 @@ class Receiving:
         for link in list(self._links):
             link.tick()
         limit = time.monotonic() - WAITING_LIMIT_S
-        for delivery in [d for d in self._held if d.outcome is None and d.arrived_at < limit]:
-            if delivery in delivery.link.budget.waiting:
+        waiting = [delivery for link in self._links for delivery in link.budget.waiting]
+        for delivery in waiting:
+            if delivery.arrived_at < limit:
                 self._decide(delivery, Outcome.RELEASE)
         self.reactor.call_later(1.0, self._tick)
+
+    def _prefetch_tokens(self) -> None:
+        self.control.prefetch_tokens()
+        self.reactor.call_later(PREFETCH_TOKENS_EVERY_S, self._prefetch_tokens)
 
     def sockets(self) -> list[socket.socket | None]:
         """The sockets of all open links; for forked children."""
@@ -288,7 +247,3 @@ class Receiving:
 
     def close_inherited(self) -> None:
         self.reactor.close_inherited()
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

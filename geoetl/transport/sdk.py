@@ -1,9 +1,8 @@
 """Every private name of azure-servicebus that the transport relies on, and nothing else.
 
-The public API settles one message at a time, waits for each, and shares one lock between reading and writing: a settle
-then waits up to 0.2 s for an idle reader. Below it, links can be read when their socket is readable, credit can be set
-exactly, and dispositions can be pipelined. That needs private names, so the version is pinned and checked at start, and
-a contract test fails when one of these changes.
+The public API settles one message at a time and waits for each, up to 0.2 s behind an idle reader. Below it, links can
+be read when their socket is readable, credit can be set exactly, and dispositions can be pipelined. The version is
+pinned and checked at start, and a contract test fails when one of these names changes.
 
 What is used of `azure.servicebus` 7.15 (receiver and sender are the public objects, `handler` is `._handler`):
 
@@ -81,11 +80,7 @@ _silent.propagate = False
 
 
 def check_version() -> None:
-    """Refuse an SDK whose private names may differ.
-
-    Raises:
-        UnsupportedSdkError: azure-servicebus is not of the supported series.
-    """
+    """Raise UnsupportedSdkError for an SDK whose private names may differ."""
     installed = version("azure-servicebus")
     if not installed.startswith(SUPPORTED_SERIES):
         raise UnsupportedSdkError(
@@ -95,7 +90,7 @@ def check_version() -> None:
 
 
 def translate(error: Exception) -> Exception:
-    """The public exception for one of the SDK's private AMQP errors; anything else unchanged."""
+    """The public exception for one of the SDK's private AMQP errors; public ones unchanged."""
     if isinstance(error, ServiceBusError | OSError):
         return error
     return PyamqpTransport.create_servicebus_exception(_silent, error)
@@ -249,21 +244,11 @@ class ControlLink:
         self._receiver: Any = receiver
 
     def renew(self, tokens: list[UUID], *, timeout_s: float) -> None:
-        """Renew several locks in one request; one dead token may fail them all.
-
-        Raises:
-            MessageLockLostError: at least one of the locks is lost.
-            ServiceBusError: anything else the service says.
-        """
+        """Renew several locks in one request; one dead token fails them all with MessageLockLostError."""
         self._receiver._renew_locks(*tokens, timeout=timeout_s)
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Settle by lock token.
-
-        Raises:
-            MessageLockLostError: the lock is lost, or an earlier settlement was applied after all.
-            ServiceBusError: anything else the service says.
-        """
+        """Settle by lock token; MessageLockLostError may also mean that an earlier settlement was applied after all."""
         details = None
         if outcome is Outcome.DEAD_LETTER:
             details = {

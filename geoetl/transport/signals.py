@@ -1,5 +1,7 @@
 """Signals an application can connect to, like Celery's own.
 
+They are sent from the thread that also renews locks, in the process that consumes: receivers must return quickly.
+
 Example:
     >>> from geoetl.transport.signals import lock_lost
     >>> @lock_lost.connect
@@ -10,9 +12,8 @@ Example:
 
 from celery.utils.dispatch import Signal
 
-#: Service Bus gave a message we hold to somebody else: its task may now run twice. Sent once per message, from the
-#: control thread, so receivers must return quickly. Arguments: `queue`, `lock_token`, `delivery_count`, and `message`:
-#: the task's id and name as far as they are known (keys `id` and `task`).
+#: Service Bus gave a message we hold to somebody else: its task may now run twice. Sent once per message. Arguments:
+#: `queue`, `lock_token`, `delivery_count`, and `message`: the task's id and name as far as they are known.
 lock_lost = Signal(name="servicebus_lock_lost", providing_args={"queue", "lock_token", "delivery_count", "message"})
 
 #: A receive link was lost; reconnecting has begun. Arguments: `queue`, `error`.

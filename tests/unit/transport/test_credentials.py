@@ -1,0 +1,94 @@
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from geoetl.transport.credentials import PrefetchingCredential
+
+LIFE_S = 3600
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """Gives a new token at each call; can be broken."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.calls = 0
+        self.is_broken = False
+
+    def get_token(self, *scopes, **kwargs):
+        if self.is_broken:
+            raise ClientAuthenticationError("down")
+        self.calls += 1
+        return AccessToken(f"token-{self.calls}", int(self.clock.now) + LIFE_S)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def source(clock):
+    return Source(clock)
+
+
+@pytest.fixture
+def credential(source, clock):
+    return PrefetchingCredential(source, clock=clock)
+
+
+def test_token_is_fetched_once_and_kept(credential, source):
+    assert {credential.get_token("a").token for _ in range(3)} == {"token-1"}
+    assert source.calls == 1
+
+
+def test_scopes_have_their_own_tokens(credential):
+    assert credential.get_token("a").token != credential.get_token("b").token
+
+
+def test_fresh_token_is_not_fetched_again(credential, source, clock):
+    credential.get_token("a")
+    clock.now += LIFE_S * 0.79
+    credential.prefetch()
+    assert source.calls == 1
+
+
+def test_token_is_replaced_before_the_sdk_asks_for_it(credential, clock):
+    credential.get_token("a")
+    clock.now += LIFE_S * 0.81
+    credential.prefetch()
+    assert credential.get_token("a").token == "token-2"
+
+
+def test_old_token_serves_on_while_there_is_no_new_one(credential, source, clock, caplog):
+    credential.get_token("a")
+    clock.now += LIFE_S * 0.9
+    source.is_broken = True
+    credential.prefetch()
+    assert credential.get_token("a").token == "token-1"
+    assert "ends in 360 s" in caplog.text
+
+
+def test_ended_token_is_not_handed_out(credential, clock):
+    credential.get_token("a")
+    clock.now += LIFE_S - 5
+    assert credential.get_token("a").token == "token-2"
+
+
+def test_error_of_the_source_reaches_who_waits_for_a_first_token(credential, source):
+    source.is_broken = True
+    with pytest.raises(ClientAuthenticationError):
+        credential.get_token("a")
+
+
+def test_nothing_is_fetched_ahead_that_nobody_asked_for(credential, source):
+    credential.prefetch()
+    assert source.calls == 0
