@@ -8,6 +8,7 @@ import typer
 
 from geoetl.cli import collections, demo, jobs, output, services, submit
 from geoetl.errors import GeoEtlError
+from geoetl.worker.client import close_default_services
 
 app = typer.Typer(
     name="geoetl",
@@ -42,3 +43,5 @@ def main() -> None:
     except KeyboardInterrupt:
         output.note("Interrupted. Jobs that were accepted go on.")
         raise SystemExit(130) from None
+    finally:
+        close_default_services()

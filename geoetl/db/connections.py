@@ -111,6 +111,12 @@ class ConnectionSource:
         """Where it connects to."""
         return self._target
 
+    def close_mine(self) -> None:
+        """Close the calling thread's connection, before the thread ends; a later call opens anew."""
+        connection = self._connections.pop((os.getpid(), threading.get_ident()), None)
+        if connection is not None:
+            connection.close()
+
     def close(self) -> None:
         """Close this process's connections, of all its threads; a later call opens anew."""
         pid = os.getpid()

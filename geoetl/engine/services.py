@@ -37,3 +37,5 @@ class Services:
     published: PublishedRuns
     store: BlobStore
     catalogue: Catalogue
+    close: Callable[[], None]
+    """Close this process's connections; a later use opens them anew."""

@@ -67,7 +67,8 @@ def register_completion(app: OutboxCelery, services: Services) -> None:
 
 
 def _add_task(app: Celery, name: str, run: Callable[..., Any], *, time_limit_s: int) -> None:
-    app.task(run, name=name, bind=True, time_limit=time_limit_s, ignore_result=False)
+    # Not shared: a second app of this process must get cores with its own services, not these.
+    app.task(run, name=name, bind=True, shared=False, time_limit=time_limit_s, ignore_result=False)
 
 
 def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[[TaskContext], Model]) -> Model:

@@ -55,6 +55,13 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     app.ledgers[LEDGER] = ledger
     catalogue = Catalogue(business)
     store = open_store(settings.storage)
+
+    def close() -> None:
+        connections.close()
+        business.close()
+        store.close()
+        app.pool.force_close_all()
+
     reaper = Reaper(every_s=settings.worker.reap_s)
     app.services = Services(
         settings=settings,
@@ -71,6 +78,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         published=Ledger(business),
         store=store,
         catalogue=catalogue,
+        close=close,
     )
     effects = Effects(
         store=store,

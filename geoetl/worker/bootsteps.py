@@ -42,6 +42,13 @@ class _ThreadStep(celery.bootsteps.StartStopStep):
     terminate = stop
 
     def _run(self, parent: Any) -> None:
+        try:
+            self.loop(parent.app)
+        finally:
+            parent.app.connections.close_mine()
+
+    def loop(self, app: Any) -> None:
+        """What the thread does until ``self._stop`` is set."""
         raise NotImplementedError
 
 
@@ -50,9 +57,9 @@ class RelayStep(_ThreadStep):
 
     label = "geoetl-relay"
 
-    def _run(self, parent: Any) -> None:
-        parent.app.services.relay.run(self._stop)
-        parent.app.connections.close_current()
+    def loop(self, app: Any) -> None:
+        """Relay until stopped."""
+        app.services.relay.run(self._stop)
 
 
 class HeartbeatStep(_ThreadStep):
@@ -60,8 +67,8 @@ class HeartbeatStep(_ThreadStep):
 
     label = "geoetl-heartbeat"
 
-    def _run(self, parent: Any) -> None:
-        app = parent.app
+    def loop(self, app: Any) -> None:
+        """Beat until stopped."""
         worker = app.services.settings.worker
         while not self._stop.wait(worker.heartbeat_s):
             # The pool has accepted these and says which process has each: what a dead process held is not among them.
@@ -78,7 +85,6 @@ class HeartbeatStep(_ThreadStep):
             for task_id in to_stop:
                 # A core asks at its checkpoints; one that cannot is ended by its time limit.
                 log.info("task of a closed stage still runs task=%s", task_id)
-        app.connections.close_current()
 
 
 def install_bootsteps(app: Any) -> None:

@@ -38,6 +38,13 @@ def default_services() -> Services:
     return create_app().services
 
 
+def close_default_services() -> None:
+    """Close what ``default_services`` opened, if it was ever asked for."""
+    if default_services.cache_info().currsize:
+        default_services().close()
+        default_services.cache_clear()
+
+
 class Job:
     """A job that was submitted, by anyone.
 

@@ -87,7 +87,7 @@ def test_it_is_refused_at_submit_and_nothing_is_left(installation, sources, unto
     file = tmp_path / "spec.json"
     file.write_text(json.dumps(spec))
 
-    done = installation.geoetl("submit", "process_raster", "--spec", str(file), "--json")
+    done = installation.run_here("submit", "process_raster", "--spec", str(file), "--json")
 
     assert done.returncode == 2, done.stderr
     findings = document(done)["error"]["findings"]
@@ -97,10 +97,18 @@ def test_it_is_refused_at_submit_and_nothing_is_left(installation, sources, unto
     assert errors[0]["hint"]
 
 
+def test_the_exit_status_of_the_command_is_that_of_the_refusal(installation, sources, untouched):
+    done = installation.geoetl("submit", "process_raster", sources["missing"], "--collection", "bad-input")
+
+    assert done.returncode == 2
+    assert "blob-missing" in done.stderr
+    assert done.stdout == ""
+
+
 def test_all_findings_are_told_at_once(installation, sources, untouched):
     bad = [sources[name] for name in ("missing", "empty", "text", "truncated", "no-crs")]
 
-    done = installation.geoetl("submit", "process_raster", *bad, "--collection", "nowhere-to-be-found", "--json")
+    done = installation.run_here("submit", "process_raster", *bad, "--collection", "nowhere-to-be-found", "--json")
 
     found = {(finding["code"], finding["parameter"]) for finding in document(done)["error"]["findings"]}
     assert found >= {
@@ -118,7 +126,7 @@ class TestFailsAtRun:
 
     def _run(self, installation, ref):
         options = ("--collection", "fails-at-run", "-p", "create_collection=true", "--wait", "--json")
-        done = installation.geoetl("submit", "process_raster", ref, *options)
+        done = installation.run_here("submit", "process_raster", ref, *options)
         return done, document(done)
 
     @pytest.fixture(autouse=True)

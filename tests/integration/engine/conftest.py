@@ -130,6 +130,7 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             published=NothingPublished(),
             store=None,  # type: ignore[arg-type]
             catalogue=None,  # type: ignore[arg-type]
+            close=connections.close,
         )
         # The tests read the outbox themselves.
         services.relay.drain = lambda: 0  # type: ignore[method-assign]
