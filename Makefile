@@ -18,8 +18,8 @@ check: setup ## Lint, types, layers, dead code, unit tests: under two minutes.
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/vulture
-	$(BIN)/deptry geoetl celery_app.py
+	@bash scripts/dead_code.sh
+	$(BIN)/deptry .
 	$(BIN)/python -m pytest tests/unit -q
 
 test: setup ## Run every test.

@@ -6,9 +6,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from azure.core.exceptions import ResourceExistsError
-from azure.storage.blob import BlobServiceClient
-
 from geoetl.local.component import Health, ignore_progress
 from geoetl.local.ports import HOST, Ports
 from geoetl.local.processes import Process, start, wait_until_ready
@@ -102,6 +99,10 @@ class Azurite:
             connection.close()
 
     def _create_containers(self) -> None:
+        # Imported here: it takes 0.4 s, which `status` and `down` need not pay.
+        from azure.core.exceptions import ResourceExistsError  # noqa: PLC0415
+        from azure.storage.blob import BlobServiceClient  # noqa: PLC0415
+
         with BlobServiceClient.from_connection_string(self.connection_string) as service:
             for name in self._containers:
                 with contextlib.suppress(ResourceExistsError):
