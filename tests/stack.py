@@ -89,8 +89,11 @@ class TestDatabases:
             self._templates.add(template)
         name = f"test_{next(self._numbers)}"
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {} STRATEGY FILE_COPY")
+        # A statement that waits for a lock forever would hang the run: pytest cannot end a thread.
+        limit = sql.SQL("ALTER DATABASE {} SET statement_timeout = '30s'")
         with connect(self.cluster.target(), application_name="tests") as connection:
             connection.execute(statement.format(*map(sql.Identifier, (name, template, owner))))
+            connection.execute(limit.format(sql.Identifier(name)))
         return name
 
     def _prepare_app(self) -> None:

@@ -1,0 +1,147 @@
+"""The catalogue: collections and items in pgSTAC."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg.errors import UniqueViolation
+from psycopg.types.json import Jsonb
+
+from geoetl.db.connections import Connection, database_errors
+from geoetl.db.items import CollectionNotFound, StacObject, pgstac_session, search_ids
+from geoetl.db.statements import read_statement
+from geoetl.errors import InvalidInput, NotFound
+from geoetl.models.catalogue import CollectionDefinition
+
+_STAC_VERSION = "1.1.0"
+#: What STAC demands of a collection that has no items yet: an extent that excludes nothing. The first item replaces it.
+_UNKNOWN_EXTENT = {"spatial": {"bbox": [[-180.0, -90.0, 180.0, 90.0]]}, "temporal": {"interval": [[None, None]]}}
+
+
+class CollectionExists(InvalidInput):
+    """A collection of this id exists already."""
+
+    default_code = "collection-exists"
+
+
+class ItemNotFound(NotFound):
+    """The collection has no such item."""
+
+    default_code = "item-missing"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """One collection, in a list."""
+
+    id: str
+    title: str
+    item_count: int
+
+
+class Catalogue:
+    """Collections and items, each call in a transaction of its own.
+
+    To write items together with other rows, use the functions of `geoetl.db.items` in your own transaction.
+    Every method raises `DatabaseUnavailable` where the business database is away.
+    """
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        """A catalogue over the business database.
+
+        Args:
+            connect: Gives an open connection, and keeps it: a `ConnectionSource`.
+        """
+        self._connect = connect
+
+    def create_collection(self, definition: CollectionDefinition) -> StacObject:
+        """Create a collection without items; it as stored.
+
+        Raises:
+            CollectionExists: There is one of this id, whatever it says.
+        """
+        collection: StacObject = {
+            "type": "Collection",
+            "stac_version": _STAC_VERSION,
+            "id": definition.id,
+            "description": definition.description,
+            "license": definition.license,
+            "extent": _UNKNOWN_EXTENT,
+            "links": [],
+        }
+        if definition.title:
+            collection["title"] = definition.title
+        if definition.keywords:
+            collection["keywords"] = list(definition.keywords)
+        try:
+            with self._transaction(f"create collection {definition.id!r}") as connection:
+                connection.execute("SELECT pgstac.create_collection(%s)", [Jsonb(collection)])
+                connection.execute(read_statement("create_partition"), [definition.id])
+                connection.execute("SELECT pgstac.geoetl_harden_partitions()")
+        except UniqueViolation as exc:
+            raise CollectionExists(
+                f"A collection {definition.id!r} exists already.", hint="Use it as it is, or choose another id."
+            ) from exc
+        return collection
+
+    def get_collection(self, collection: str) -> StacObject:
+        """The collection as stored.
+
+        Raises:
+            CollectionNotFound: There is none.
+        """
+        with self._transaction(f"read collection {collection!r}") as connection:
+            row = connection.execute("SELECT content FROM pgstac.collections WHERE id = %s", [collection]).fetchone()
+        if row is None:
+            raise CollectionNotFound.named(collection)
+        return row[0]
+
+    def has_collection(self, collection: str) -> bool:
+        """Whether there is one of this id."""
+        with self._transaction(f"look for collection {collection!r}") as connection:
+            return (
+                connection.execute("SELECT FROM pgstac.collections WHERE id = %s", [collection]).fetchone() is not None
+            )
+
+    def list_collections(self) -> list[CollectionSummary]:
+        """All of them, by id."""
+        with self._transaction("list the collections") as connection:
+            rows = connection.execute(
+                """
+                SELECT c.id, coalesce(c.content ->> 'title', ''),
+                       (SELECT count(*) FROM pgstac.items AS i WHERE i.collection = c.id)
+                FROM pgstac.collections AS c
+                ORDER BY c.id
+                """
+            ).fetchall()
+        return [CollectionSummary(id=row[0], title=row[1], item_count=row[2]) for row in rows]
+
+    def get_item(self, collection: str, item_id: str) -> StacObject:
+        """The item whole, as a search returns it.
+
+        Raises:
+            ItemNotFound: The collection has none of this id, or does not exist.
+        """
+        with self._transaction(f"read item {item_id!r} of {collection!r}") as connection:
+            row = connection.execute("SELECT pgstac.get_item(%s, %s)", [item_id, collection]).fetchone()
+        if row is None or row[0] is None:
+            raise ItemNotFound(f"Collection {collection!r} has no item {item_id!r}.")
+        return row[0]
+
+    def search_ids(self, collection: str, ids: Sequence[str]) -> list[StacObject]:
+        """The items of these ids that a search finds; in no given order."""
+        with self._transaction(f"search {len(ids)} items of {collection!r}") as connection:
+            return search_ids(connection, collection, ids)
+
+    def search(self, request: StacObject) -> StacObject:
+        """The feature collection that pgSTAC answers to a STAC API item search (``POST /search``)."""
+        with self._transaction("search the catalogue") as connection:
+            row = connection.execute("SELECT pgstac.search(%s)", [Jsonb(request)]).fetchone()
+        return row[0] if row else {"type": "FeatureCollection", "features": []}
+
+    @contextmanager
+    def _transaction(self, doing: str) -> Generator[Connection]:
+        with database_errors(doing):
+            connection = self._connect()
+            with connection.transaction(), pgstac_session(connection):
+                yield connection
