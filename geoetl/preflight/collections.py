@@ -5,7 +5,7 @@ import re
 from pydantic import BaseModel
 
 from geoetl.errors import Finding
-from geoetl.models.ids import STAC_ID_PATTERN, STAC_ID_RULE
+from geoetl.models.catalogue import ID_PATTERN
 from geoetl.preflight.checks import Check, Outcome, Services, Subject
 from geoetl.preflight.each import CheckEach, value_of
 
@@ -13,7 +13,7 @@ from geoetl.preflight.each import CheckEach, value_of
 IDS_ARE_VALID = "ids-are-valid"
 COLLECTION_EXISTS = "collection-exists"
 
-_STAC_ID = re.compile(STAC_ID_PATTERN)
+_ID = re.compile(ID_PATTERN)
 
 
 def ids_are_valid(parameter: str) -> Check:
@@ -58,11 +58,11 @@ def _missing(subject: Subject, create_option: str | None) -> Finding:
 
 def _id_finding(subject: Subject, what: str) -> Finding | None:
     value = subject.value
-    if isinstance(value, str) and _STAC_ID.fullmatch(value):
+    if isinstance(value, str) and _ID.fullmatch(value):
         return None
     return Finding(
         code="id-invalid",
         message=f"{value!r} is no {what} that can be used in addresses and paths.",
-        hint=f"Use {STAC_ID_RULE}.",
+        hint="Use 1 to 128 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit.",
         parameter=subject.parameter,
     )

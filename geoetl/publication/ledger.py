@@ -64,11 +64,6 @@ class Ledger:
         return bool(row and row[0])
 
 
-def lock_collection(connection: Connection, collection: str) -> None:
-    """Wait for, and hold until the transaction's end, the right to write into a collection."""
-    connection.execute(_sql("lock_collection"), {"collection": collection})
-
-
 def record_artefacts(
     connection: Connection,
     collection: str,
