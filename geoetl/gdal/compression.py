@@ -1,10 +1,13 @@
-"""Which profile can hold which raster: the rules, apart from the creation options (``tasks/raster/profiles.py``)."""
+"""Which profile and resampling fit which raster. The creation options are in ``tasks/raster/profiles.py``."""
 
-from geoetl.models.raster import BandFacts, ProfileName, RasterFacts
+from geoetl.models.raster import BandFacts, ProfileName, RasterFacts, ResamplingName
 
 _LERC_DTYPES = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"}
 
 _WANTED = {"jpeg": "1 or 3 bands without alpha", "webp": "3 bands, or 3 and alpha"}
+
+#: Resampling by a weighted neighbourhood, which GDAL has for real numbers only.
+_KERNELS: frozenset[ResamplingName] = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
 
 #: Profiles that change pixel values; used only when asked for by name.
 LOSSY: frozenset[ProfileName] = frozenset({"jpeg", "webp"})
@@ -44,6 +47,13 @@ def profile_problem(profile: ProfileName, facts: RasterFacts, *, has_nodata: boo
         ),
     }
     return next((problem for problem, is_there in problems.items() if is_there), None)
+
+
+def resampling_problem(resampling: ResamplingName | None, facts: RasterFacts) -> str | None:
+    """Why overviews of this raster cannot be made this way, as the end of a sentence; None where they can."""
+    if resampling in _KERNELS and any(is_complex(band) for band in facts.bands):
+        return "GDAL makes overviews of complex bands by nearest, average, mode and rms only"
+    return None
 
 
 def _described(facts: RasterFacts) -> str:

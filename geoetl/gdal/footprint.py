@@ -46,7 +46,8 @@ def footprint(facts: RasterFacts, ref: str) -> Footprint:
     affine = facts.transform or facts.approximate_transform
     if facts.crs is None or affine is None:
         raise BadData(
-            f"The footprint of {ref} cannot be computed: it has no {'CRS' if facts.crs is None else 'geotransform'}.",
+            f"The footprint of {ref} cannot be computed: it has no "
+            f"{'CRS' if facts.crs is None else 'geotransform, nor control points that span an area'}.",
             code="no-footprint",
             hint="Georeference the file.",
         )

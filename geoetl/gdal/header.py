@@ -8,7 +8,7 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
-from rasterio.transform import from_gcps
+from rasterio.transform import Affine, from_gcps
 
 from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.models.raster import BandFacts, BlobFacts, RasterFacts
@@ -41,7 +41,7 @@ def facts_of(src: DatasetReader, blob: BlobFacts) -> RasterFacts:
     crs = src.crs or gcps_crs
     # rasterio returns the identity where there is none, and an explicit one (null island, rows going north, a degree
     # per pixel) is no georeference that anybody means.
-    transform = None if src.transform.is_identity else _six(src.transform)
+    transform = None if src.transform.is_identity else _placement(src.transform)
     structure = src.tags(ns="IMAGE_STRUCTURE")
     tags = src.tags()
     return RasterFacts(
@@ -55,7 +55,7 @@ def facts_of(src: DatasetReader, blob: BlobFacts) -> RasterFacts:
         bounds=_bounds(src) if transform else None,
         is_rotated=transform is not None and not src.transform.is_rectilinear,
         gcp_count=len(gcps),
-        approximate_transform=_six(from_gcps(gcps)) if gcps and not transform else None,
+        approximate_transform=_placement(from_gcps(gcps)) if gcps and not transform else None,
         block_shape=src.block_shapes[0],
         compression=structure.get("COMPRESSION", ""),
         interleave=structure.get("INTERLEAVE", ""),
@@ -63,9 +63,7 @@ def facts_of(src: DatasetReader, blob: BlobFacts) -> RasterFacts:
         subdatasets=tuple(src.subdatasets),
         datetime_tag=tags.get("TIFFTAG_DATETIME", ""),
         tags=_short(tags),
-        lost_domains=tuple(
-            sorted(name for name in src.tag_namespaces() if name not in _KEPT_DOMAINS and not name.startswith("xml:"))
-        ),
+        lost_domains=tuple(sorted(set(src.tag_namespaces()) - _KEPT_DOMAINS)),
         blob=blob,
     )
 
@@ -133,9 +131,9 @@ def _bounds(src: DatasetReader) -> tuple[float, float, float, float]:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _six(transform: object) -> tuple[float, float, float, float, float, float]:
-    a, b, c, d, e, f, *_ = transform  # pyright: ignore[reportGeneralTypeIssues]  # Affine is a tuple of nine
-    return a, b, c, d, e, f
+def _placement(affine: Affine) -> tuple[float, float, float, float, float, float] | None:
+    """The six numbers of a transform; None where it maps all pixels to one line, as GCPs on one line do."""
+    return None if affine.is_degenerate else (affine.a, affine.b, affine.c, affine.d, affine.e, affine.f)
 
 
 def _short(tags: dict[str, str]) -> dict[str, str]:

@@ -25,8 +25,8 @@ _TYPES = {
 }  # fmt: skip
 #: More images than this in one file is an attack or an accident.
 _MAX_IFDS = 4096
-#: 64 million blocks; a larger table is read by nobody.
-_MAX_TABLE_BYTES = 512 * 1024 * 1024
+#: 8 million blocks. A larger table would cost a checker its memory, and no reader would like the file.
+_MAX_TABLE_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

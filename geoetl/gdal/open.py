@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio._err import CPLE_BaseError  # what rasterio raises where it has no error of its own; no public name
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from geoetl.errors import BadData, SystemFault, TransientError
@@ -32,6 +33,12 @@ _NETWORK_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 _ACCESS_REFUSED = re.compile(r"HTTP (response code|error)[^0-9]*(401|403)", re.IGNORECASE)
+#: What libtiff says when the disk is full; the reason itself goes to standard error only.
+_DISK_FULL = re.compile(r"TIFF(Append|Flush|Write|Rewrite)\w*:.*(write|seek) error|no space left", re.IGNORECASE)
+_HINTS: dict[type[BadData | SystemFault], str] = {
+    BadData: "Open the file with gdalinfo, mend or export it again, and upload it anew.",
+    SystemFault: "Nothing was published. Report this with the source file.",
+}
 #: A query string holds a signature, a key is one: neither may reach a message.
 _QUERY = re.compile(r"\?[^\s'\"]+")
 
@@ -60,19 +67,25 @@ def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads:
 
 @contextmanager
 def gdal_errors(
-    ref: str, doing: str, *, code: str = "unreadable-raster", access: GdalAccess | None = None
+    ref: str,
+    doing: str,
+    *,
+    code: str = "unreadable-raster",
+    access: GdalAccess | None = None,
+    error: type[BadData | SystemFault] = BadData,
 ) -> Generator[None]:
     """Translate what rasterio and GDAL raise inside the block.
 
     Args:
         ref: The object the block works on, for the message.
         doing: What is tried, as the message begins: ``Opening``, ``Reading the header of``.
-        code: Of the ``BadData`` that is raised.
+        code: Of the error that is raised.
         access: Its path is replaced by ``ref`` in GDAL's words.
+        error: Who must act, where neither the storage nor the disk is the reason.
     """
     try:
         yield
-    except (RasterioError, RasterioIOError) as exc:
+    except (RasterioError, CRSError, CPLE_BaseError) as exc:
         found = gdal_words(exc, ref, access)
         if _ACCESS_REFUSED.search(found):
             raise SystemFault(
@@ -82,11 +95,13 @@ def gdal_errors(
             ) from exc
         if _NETWORK_TROUBLE.search(found):
             raise TransientError(f"{doing} {ref} failed because the storage did not answer: {found}.") from exc
-        raise BadData(
-            f"{doing} {ref} failed; GDAL says: {found}.",
-            code=code,
-            hint="Open the file with gdalinfo, mend or export it again, and upload it anew.",
-        ) from exc
+        if _DISK_FULL.search(found):
+            raise TransientError(
+                f"{doing} {ref} failed because the scratch disk took no more: {found}.",
+                code="scratch-full",
+                hint="It is tried again later; give the workers a larger scratch volume if this stays.",
+            ) from exc
+        raise error(f"{doing} {ref} failed; GDAL says: {found}.", code=code, hint=_HINTS[error]) from exc
 
 
 def gdal_words(exc: BaseException, ref: str, access: GdalAccess | None = None) -> str:

@@ -11,11 +11,11 @@ from rasterio.crs import CRS
 from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput
 from geoetl.gdal.acquisition import resolve_datetime
 from geoetl.gdal.antimeridian import tears_at_antimeridian
-from geoetl.gdal.compression import profile_problem
+from geoetl.gdal.compression import profile_problem, resampling_problem
 from geoetl.gdal.footprint import footprint
 from geoetl.gdal.header import crs_wkt, dtype_holds, nodata_value
 from geoetl.gdal.sources import parse_crs
-from geoetl.models.raster import ProfileName, RasterFacts
+from geoetl.models.raster import ProfileName, RasterFacts, ResamplingName
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class RasterOptions:
     source_crs: str | None = None
     target_crs: str | None = None
     profile: ProfileName = "auto"
+    resampling: ResamplingName | None = None
     nodata: float | str | None = None
     """A number or ``nan``."""
     datetime: dt.datetime | None = None
@@ -122,16 +123,16 @@ def _placement_findings(facts: RasterFacts, ref: str, target: CRS | None, option
 
 def _profile_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:
     has_nodata = options.nodata is not None or any(band.nodata is not None for band in facts.bands)
-    problem = profile_problem(options.profile, facts, has_nodata=has_nodata)
-    if problem is None:
-        return []
-    return [
-        Finding(
-            code="profile-unsuitable",
-            message=f"Writing {ref} with profile {options.profile} is not possible: {problem}.",
-            hint="Use profile `auto`, which is lossless and holds every raster.",
-        )
-    ]
+    findings: list[Finding] = []
+    if problem := profile_problem(options.profile, facts, has_nodata=has_nodata):
+        message = f"Writing {ref} with profile {options.profile} is not possible: {problem}."
+        hint = "Use profile `auto`, which is lossless and holds every raster."
+        findings.append(Finding(code="profile-unsuitable", message=message, hint=hint))
+    if problem := resampling_problem(options.resampling, facts):
+        message = f"Writing {ref} with resampling {options.resampling} is not possible: {problem}."
+        hint = "Leave `resampling` out, or use one of those."
+        findings.append(Finding(code="resampling-unsuitable", message=message, hint=hint))
+    return findings
 
 
 def _nodata_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:

@@ -64,7 +64,7 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
 def _write(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: TaskContext) -> dict[str, bool]:
     """Write the COG of an open raster beside it and validate it; the checks by name."""
     ctx.checkpoint()
-    with gdal_errors(ref, "Writing the COG of", code="unwritable"):
+    with gdal_errors(ref, "Writing the COG of", code="unwritable", error=SystemFault):
         rasterio.shutil.copy(src, str(cog), driver="COG", **profile.options)
     ctx.checkpoint()
     return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)

@@ -8,7 +8,7 @@ Every option is one of https://gdal.org/en/stable/drivers/raster/cog.html. To ad
 from dataclasses import dataclass
 
 from geoetl.errors import BadData
-from geoetl.gdal.compression import LOSSY, is_complex, profile_problem
+from geoetl.gdal.compression import LOSSY, is_complex, profile_problem, resampling_problem
 from geoetl.models.raster import BandFacts, ProfileName, RasterFacts, ResamplingName
 
 #: Pixels per side of a tile.
@@ -60,7 +60,7 @@ def choose_profile(
         has_nodata: Whether the product has a nodata value.
 
     Raises:
-        BadData: ``profile-unsuitable``: the profile cannot hold this raster.
+        BadData: ``profile-unsuitable`` or ``resampling-unsuitable``: what was asked for does not fit this raster.
     """
     name: ProfileName = "zstd" if profile == "auto" else profile
     if problem := profile_problem(name, facts, has_nodata=has_nodata):
@@ -68,6 +68,12 @@ def choose_profile(
             f"Writing {ref} with profile {profile!r} is not possible: {problem}.",
             code="profile-unsuitable",
             hint="Use profile `auto`, which is lossless and holds every raster.",
+        )
+    if problem := resampling_problem(resampling, facts):
+        raise BadData(
+            f"Writing {ref} with resampling {resampling!r} is not possible: {problem}.",
+            code="resampling-unsuitable",
+            hint="Leave `resampling` out, or use one of those.",
         )
     codec = _CODECS[name]
     overviews = resampling or ("nearest" if is_categorical(facts) else "average")
@@ -78,7 +84,8 @@ def choose_profile(
         "NUM_THREADS": str(threads),
         # Overviews of the source may come from any resampling, or from other pixels.
         "OVERVIEWS": "IGNORE_EXISTING",
-        "OVERVIEW_RESAMPLING": overviews,
+        # GDAL spells cubic_spline without the underscore.
+        "OVERVIEW_RESAMPLING": overviews.replace("_", ""),
     }
     if codec["COMPRESS"] in _PREDICTABLE_CODECS:
         options["PREDICTOR"] = "YES" if _is_predictable(facts) else "NO"

@@ -41,7 +41,7 @@ def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, i
         checks["crs_equal"] = _is_same_crs(src, dst)
         checks["tags_equal"] = _tags_kept(src, dst)
         if checks["size_equal"]:
-            with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable"):
+            with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable", error=SystemFault):
                 checks |= _compare_pixels(src, dst, ctx, is_lossy=is_lossy)
     if failed := sorted(name for name, passed in checks.items() if not passed):
         raise SystemFault(

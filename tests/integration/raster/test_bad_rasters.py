@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from geoetl.errors import BadData
@@ -262,3 +264,12 @@ def test_checks_may_run_in_many_threads_at_once(store, tmp_path):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(check, range(400)))
     assert found == expected * 100
+
+
+def test_control_points_on_one_line_are_no_georeference(store, tmp_path):
+    path = tmp_path / "a.tif"
+    with rasterio.open(path, "w", driver="GTiff", dtype="uint8", count=1, height=20, width=20) as dst:
+        points = [GroundControlPoint(row=at, col=at, x=15 + at / 100, y=42 + at / 100) for at in (0, 10, 20)]
+        dst.gcps = (points, CRS.from_epsg(4326))
+        dst.write(np.ones((1, 20, 20), "uint8"))
+    assert codes(store, path.read_bytes()) == {"no-footprint", "gcps-only"}

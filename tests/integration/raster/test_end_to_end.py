@@ -75,6 +75,8 @@ def test_an_item_the_catalogue_does_not_give_back_is_a_fault(catalogue_task, ctx
         ("HTTP response code: 429", TransientError),
         ("CURL error: Operation timed out after 60000 milliseconds", TransientError),
         ("HTTP response code: 403", SystemFault),
+        ("TIFFAppendToStrip:Write error at scanline 0", TransientError),
+        ("TIFFReadEncodedStrip:Seek error at scanline 0", BadData),
         ("not recognized as being in a supported file format", BadData),
     ],
 )

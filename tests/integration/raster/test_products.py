@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import shutil
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from geoetl.errors import BadData, LeaseLost, SystemFault, TransientError
-from geoetl.models.raster import ConvertInput, InspectInput
+from geoetl.models.raster import ConvertInput, InspectInput, ResamplingName
 from geoetl.models.refs import BlobRef
 from geoetl.tasks.context import PublicationToken
+from geoetl.tasks.raster import profiles
 from geoetl.tasks.raster.convert import COG_CONTENT_TYPE, convert_raster
 from geoetl.tasks.raster.inspect import inspect_raster
 
@@ -137,3 +139,19 @@ def test_lossy_profiles_are_close_where_they_are_asked_for(store, ctx, tmp_path,
     with rasterio.open(store.path(product.cog)) as cog, rasterio.open(path) as src:
         difference = np.abs(cog.read().astype(int) - src.read().astype(int))
     assert difference.mean() < 2
+
+
+@pytest.mark.parametrize("resampling", get_args(ResamplingName.__value__))
+def test_every_resampling_makes_overviews(task, store, ctx, resampling):
+    product = convert_raster(task.model_copy(update={"resampling": resampling}), ctx)
+    with rasterio.open(store.path(product.cog)) as cog:
+        assert cog.overviews(1) == [2]
+        assert cog.tags(ns="IMAGE_STRUCTURE")["OVERVIEW_RESAMPLING"] == resampling.replace("_", "").upper()
+    assert product.overview_resampling == resampling
+
+
+def test_what_gdal_cannot_do_is_told_in_our_words(task, ctx, monkeypatch):
+    monkeypatch.setattr(profiles, "BLOCKSIZE", 3)
+    with pytest.raises(SystemFault, match=r"Writing the COG of bronze://raw/scene\.tif failed; GDAL says") as caught:
+        convert_raster(task, ctx)
+    assert caught.value.code == "unwritable"

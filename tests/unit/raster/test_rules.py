@@ -167,3 +167,18 @@ def test_attempts_have_paths_of_their_own():
     target = BlobRef("silver://cogs/demo/run/a.b.tif")
     assert attempt_path(target, 1) == target
     assert attempt_path(target, 12) == "silver://cogs/demo/run/a.b.attempt12.tif"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "resampling", "is_possible"),
+    [
+        ("complex64", "cubic", False),
+        ("complex64", "average", True),
+        ("complex64", None, True),
+        ("int16", "cubic", True),
+    ],
+)
+def test_complex_bands_take_no_kernel(facts_of, dtype, resampling, is_possible):
+    options = RasterOptions(datetime=NOON, resampling=resampling)
+    found = {finding.code for finding in check_facts(facts_of(BandFacts(dtype=dtype)), "a", options)}
+    assert found == (set() if is_possible else {"resampling-unsuitable"})
