@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from geoetl.chains.definition import JobDefinition, JobSpec, Outline, Progress, Stage, TaskCall
 from geoetl.chains.routing import route_raster
-from geoetl.models.ids import StacId
+from geoetl.models.catalogue import StacId
 from geoetl.models.raster import (
     CatalogueInput,
     CatalogueOutput,

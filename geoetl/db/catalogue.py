@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from psycopg.errors import UniqueViolation
 from psycopg.types.json import Jsonb
 
+from geoetl.db.collections import create_collection, has_collection
 from geoetl.db.connections import Connection, database_errors
 from geoetl.db.items import CollectionNotFound, StacObject, pgstac_session, search_ids
-from geoetl.db.statements import read_statement
 from geoetl.errors import InvalidInput, NotFound
 from geoetl.models.catalogue import CollectionDefinition
-
-_STAC_VERSION = "1.1.0"
-#: What STAC demands of a collection that has no items yet: an extent that excludes nothing. The first item replaces it.
-_UNKNOWN_EXTENT = {"spatial": {"bbox": [[-180.0, -90.0, 180.0, 90.0]]}, "temporal": {"interval": [[None, None]]}}
 
 
 class CollectionExists(InvalidInput):
@@ -60,24 +56,9 @@ class Catalogue:
         Raises:
             CollectionExists: There is one of this id, whatever it says.
         """
-        collection: StacObject = {
-            "type": "Collection",
-            "stac_version": _STAC_VERSION,
-            "id": definition.id,
-            "description": definition.description,
-            "license": definition.license,
-            "extent": _UNKNOWN_EXTENT,
-            "links": [],
-        }
-        if definition.title:
-            collection["title"] = definition.title
-        if definition.keywords:
-            collection["keywords"] = list(definition.keywords)
         try:
             with self._transaction(f"create collection {definition.id!r}") as connection:
-                connection.execute("SELECT pgstac.create_collection(%s)", [Jsonb(collection)])
-                connection.execute(read_statement("create_partition"), [definition.id])
-                connection.execute("SELECT pgstac.geoetl_harden_partitions()")
+                collection = create_collection(connection, definition)
         except UniqueViolation as exc:
             raise CollectionExists(
                 f"A collection {definition.id!r} exists already.", hint="Use it as it is, or choose another id."
@@ -99,9 +80,7 @@ class Catalogue:
     def has_collection(self, collection: str) -> bool:
         """Whether there is one of this id."""
         with self._transaction(f"look for collection {collection!r}") as connection:
-            return (
-                connection.execute("SELECT FROM pgstac.collections WHERE id = %s", [collection]).fetchone() is not None
-            )
+            return has_collection(connection, collection)
 
     def list_collections(self) -> list[CollectionSummary]:
         """All of them, by id."""

@@ -34,6 +34,10 @@ class DatabaseRefused(SystemFault):
     default_code = "database-refused"
 
 
+#: Whatever opening a connection, or a statement on it, may raise.
+DATABASE_ERRORS: tuple[type[Exception], ...] = (psycopg.Error, DatabaseUnavailable, DatabaseRefused)
+
+
 def connect(target: DatabaseTarget, *, application_name: str, autocommit: bool = True) -> Connection:
     """A new connection; the caller closes it.
 

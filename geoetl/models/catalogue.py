@@ -1,6 +1,9 @@
 """Collections as users describe them."""
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from geoetl.models.base import Model
 
@@ -8,12 +11,27 @@ from geoetl.models.base import Model
 #: pgSTAC adds no limit of its own.
 ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
 
+#: The pattern in words, for messages.
+ID_RULE = "1 to 128 letters, digits, dots, hyphens and underscores, beginning and ending with a letter or digit"
+
+_ID = re.compile(ID_PATTERN)
+
+
+def _checked_id(value: str) -> str:
+    if _ID.fullmatch(value) is None:
+        raise ValueError(f"use {ID_RULE}")
+    return value
+
+
+#: Id of a collection or an item.
+type StacId = Annotated[str, AfterValidator(_checked_id)]
+
 
 class CollectionDefinition(Model):
     """What is needed to create a collection; its extent comes from its items."""
 
-    id: str = Field(pattern=ID_PATTERN)
-    """Letters, digits, dots, hyphens and underscores; at most 128."""
+    id: StacId
+    """See ``ID_RULE``."""
     description: str = Field(min_length=1)
     """What a reader of the catalogue should know (CommonMark)."""
     title: str = ""

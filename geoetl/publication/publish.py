@@ -7,9 +7,12 @@ from typing import cast
 
 import psycopg
 
+from geoetl.db.collections import create_collection as make_collection
+from geoetl.db.collections import has_collection
 from geoetl.db.connections import Connection, database_errors
 from geoetl.db.items import lock_collection, search_ids, upsert_items
 from geoetl.errors import InvalidInput, SystemFault
+from geoetl.models.catalogue import CollectionDefinition
 from geoetl.models.publication import Publication, PublicationToken
 from geoetl.models.refs import RunId
 from geoetl.publication.ledger import ConnectionFactory, record_artefacts
@@ -36,11 +39,20 @@ class PostgresPublisher:
         run_id: RunId,
         job_id: str,
         token: PublicationToken,
+        create_collection: bool = False,
     ) -> list[str]:
         """Publish all or none; the item ids that a search found afterwards, in the given order.
 
         The same publication under the same token may be repeated, for example where the answer to the commit was
         lost.
+
+        Args:
+            collection: Where to.
+            publications: Items and what they stand for.
+            run_id: The run that publishes.
+            job_id: Its job.
+            token: Its place in the order of publications.
+            create_collection: Make the collection where it does not exist, in the same transaction.
 
         Raises:
             LeaseLost: A later attempt of the same run has published one of the items.
@@ -55,6 +67,8 @@ class PostgresPublisher:
             connection = self._connections()
             with connection.transaction():
                 lock_collection(connection, collection, timeout_s=self._lock_timeout_s)
+                if create_collection and not has_collection(connection, collection):
+                    make_collection(connection, CollectionDefinition(id=collection, description=collection))
                 # The token first: who is too late must not cost a load.
                 record_artefacts(connection, collection, publications, run_id=run_id, job_id=job_id, token=token)
                 for chunk in batched(publications, CHUNK_ITEMS):

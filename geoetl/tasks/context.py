@@ -22,6 +22,7 @@ class Publisher(Protocol):
         run_id: RunId,
         job_id: str,
         token: PublicationToken,
+        create_collection: bool = False,
     ) -> list[str]:
         """Publish all or none, read every item back by search; the ids found, in the given order."""
         ...

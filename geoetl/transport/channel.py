@@ -31,10 +31,10 @@ CONSUME_READY_TIMEOUT_S = 5.0
 class QoS(virtual.QoS):
     """kombu's bookkeeping of unacknowledged messages, without its idea of requeueing: the service does that."""
 
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: ARG002 - kombu's signature
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         self._quick_ack(delivery_tag)
 
-    def restore_unacked_once(self, stderr: Any = None) -> None:  # noqa: ARG002 - kombu's signature
+    def restore_unacked_once(self, stderr: Any = None) -> None:
         """Nothing: `Channel.close` gives unsettled messages back."""
         self._on_collect.cancel()
 
@@ -174,11 +174,11 @@ class Channel(virtual.Channel):
         """Give back a message that nobody here will look at; not counted as a failed delivery."""
         self._namespace.receiving.settle(delivery, Outcome.RELEASE)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: ARG002
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
         """Fetch one message if there is one. It is removed at once, so it cannot be rejected back to the queue."""
         return super().basic_get(queue, no_ack=True, **kwargs)
 
-    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:  # noqa: ARG002 - kombu's signature
+    def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
         message = self.namespace.take_one(self.entity(queue))
         if message is None:
             raise queues.Empty

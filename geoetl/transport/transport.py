@@ -78,12 +78,12 @@ class Transport(virtual.Transport):
         if self._tick is None:
             self._tick = loop.call_repeatedly(SIGNAL_TICK_S, lambda: None)
 
-    def on_readable(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+    def on_readable(self, connection: Any, loop: Any) -> None:
         if self._wakeup is not None:
             self._wakeup.clear()  # before looking into the inbox, see Wakeup
         self._deliver_all()
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # noqa: ARG002 - kombu's signature
+    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
         """Deliver what has arrived; wait for the first message if need be.
 
         Raises:
@@ -120,7 +120,7 @@ class Transport(virtual.Transport):
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def verify_connection(self, connection: Any) -> Any:  # noqa: ARG002 - kombu's signature
+    def verify_connection(self, connection: Any) -> Any:
         """Always: links reconnect on their own, there is no connection to lose."""
         return True
 
@@ -149,7 +149,7 @@ class Transport(virtual.Transport):
 
     def as_uri(
         self,
-        uri: str,  # noqa: ARG002 - kombu may have cut it
+        uri: str,
         include_password: bool = False,
         mask: str = "**",
     ) -> str:

@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import psycopg
 from kombu.entity import Exchange, Queue
 
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
@@ -12,7 +11,7 @@ from geoetl.backend.relay import Relay
 from geoetl.config.broker import BrokerSettings
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
-from geoetl.db.connections import ConnectionSource, DatabaseRefused, DatabaseUnavailable
+from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -47,7 +46,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         "geoetl",
         broker=_broker_url(settings.broker),
         connections=connections,
-        database_errors=(psycopg.Error, DatabaseUnavailable, DatabaseRefused),
+        database_errors=DATABASE_ERRORS,
         set_as_current=False,
     )
     app.conf.update(_configuration(settings))
@@ -82,7 +81,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     )
     effects = Effects(
         store=store,
-        publisher=PostgresPublisher(business, catalogue),
+        publisher=PostgresPublisher(business),
         threads=max(1, available_cpus() // settings.worker.concurrency),
     )
     register_all(app, app.services, effects)

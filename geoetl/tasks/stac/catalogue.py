@@ -22,7 +22,14 @@ def publish_items(task: CatalogueInput, ctx: TaskContext) -> CatalogueOutput:
     """
     publications = [_publication(item, task, ctx) for item in task.items]
     ctx.checkpoint()
-    found = ctx.publisher.publish(task.collection, publications, run_id=ctx.run_id, job_id=task.job_id, token=ctx.token)
+    found = ctx.publisher.publish(
+        task.collection,
+        publications,
+        run_id=ctx.run_id,
+        job_id=task.job_id,
+        token=ctx.token,
+        create_collection=task.create_collection,
+    )
     wanted = [item.item_id for item in task.items]
     if found != wanted:
         missing = sorted(set(wanted) - set(found))
