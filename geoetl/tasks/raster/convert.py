@@ -25,6 +25,8 @@ from geoetl.tasks.raster.workspace import fetch_source, sha256_of
 COG_CONTENT_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 #: Room for a COG that does not compress at all, with its overviews (one third), which GDAL first writes apart.
 _COG_BYTES_PER_DECODED_BYTE = 1.7
+#: Room for a lossless COG of a source that is compressed lossily, 10 to 1; most sources need far less.
+_COG_BYTES_PER_SOURCE_BYTE = 8
 
 
 def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
@@ -36,8 +38,7 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         SystemFault: ``cog-differs``: what was written is not what it should be.
         TransientError: ``scratch-full``, or the storage is away.
     """
-    room = int(task.facts.decoded_bytes * _COG_BYTES_PER_DECODED_BYTE * (2 if task.target_crs else 1))
-    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room)
+    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=_room_bytes(task))
     nodata = nodata_value(task.nodata)
     profile = choose_profile(
         task.profile,
@@ -59,6 +60,13 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
             warped.unlink()
     path.unlink()
     return _upload(task, cog, profile, checks, ctx)
+
+
+def _room_bytes(task: ConvertInput) -> int:
+    """Scratch that the COG may need, and as much again for a reprojected intermediate file."""
+    decoded, source = task.facts.decoded_bytes, task.facts.blob.size_bytes
+    cog = min(int(decoded * _COG_BYTES_PER_DECODED_BYTE), source * _COG_BYTES_PER_SOURCE_BYTE)
+    return cog * (2 if task.target_crs else 1)
 
 
 def _write(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: TaskContext) -> dict[str, bool]:
@@ -83,6 +91,7 @@ def _upload(
     _put(ctx, thumbnail_ref, thumbnail, "image/png", {})
     provenance = {"sha256": digest, "run": ctx.run_id, "source_etag": task.etag}
     stored = _put(ctx, target, cog, COG_CONTENT_TYPE, provenance)
+    ctx.log.info("cog uploaded", source=task.source, cog=target, size_bytes=size_bytes, profile=profile.name)
     cog.unlink()
     return CogProduct(
         source=task.source,

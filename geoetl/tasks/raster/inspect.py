@@ -51,6 +51,7 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
             end=task.end_datetime,
         )
         statistics = _read_everything(src, task.source, str(path), ctx)
+    ctx.log.info("source inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
     return InspectOutput(
         facts=facts,
         statistics=tuple(band.result() for band in statistics),
