@@ -105,7 +105,8 @@ class AmqpConnection(asyncio.Protocol):
         self.broker.connections.add(self)
         self._liveness.set_deadline(_OPENING_TIMEOUT_S, self._transport.abort)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("AMQP connection lost: %s", exc)
         self._phase = _Phase.CLOSED
         self.broker.connections.discard(self)
         self._liveness.stop()
