@@ -9,7 +9,7 @@ from typing import Final
 from geoetl.emulator.atom import error_document, feed, namespace_entry, parse_queue_properties, queue_entry
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_FOUND, NOT_IMPLEMENTED, ServiceBusError
-from geoetl.emulator.http import HttpRequest, HttpResponse
+from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 
 _PAGE: Final = 100
 _SUBSCRIPTIONS: Final = "/subscriptions"

@@ -106,6 +106,7 @@ class AmqpConnection(asyncio.Protocol):
         self._liveness.set_deadline(_OPENING_TIMEOUT_S, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("AMQP connection lost: %s", exc)
         self._phase = _Phase.CLOSED
         self.broker.connections.discard(self)
         self._liveness.stop()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import ARGUMENT_ERROR, DETACH_FORCED, NOT_FOUND, ServiceBusError
-from geoetl.emulator.http import HttpRequest, HttpResponse
+from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 from geoetl.emulator.queue import Queue
 
 PREFIX: Final = "$control/"

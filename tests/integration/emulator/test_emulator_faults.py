@@ -28,17 +28,17 @@ def collect_broken_sockets():
 
 
 def test_clients_come_back_after_all_connections_were_dropped(bus, shared_queue):
-    with bus.new_client(retry_total=3, retry_backoff_factor=0.1) as client:
-        with client.get_queue_sender(shared_queue) as sender, client.get_queue_receiver(shared_queue) as receiver:
-            sender.send_messages(ServiceBusMessage("before"))
-            (held,) = receiver.receive_messages(1, 3)
-            assert bus.control("drop")["dropped"] == 2
-            sender.send_messages(ServiceBusMessage("after"))
-            assert bus.counts(shared_queue)["locked"] == 1
-            receiver.complete_message(held)
-            (message,) = receiver.receive_messages(1, 5)
-            assert str(message) == "after"
-            receiver.complete_message(message)
+    client = bus.new_client(retry_total=3, retry_backoff_factor=0.1)
+    with client.get_queue_sender(shared_queue) as sender, client.get_queue_receiver(shared_queue) as receiver:
+        sender.send_messages(ServiceBusMessage("before"))
+        (held,) = receiver.receive_messages(1, 3)
+        assert bus.control("drop")["dropped"] == 2
+        sender.send_messages(ServiceBusMessage("after"))
+        assert bus.counts(shared_queue)["locked"] == 1
+        receiver.complete_message(held)
+        (message,) = receiver.receive_messages(1, 5)
+        assert str(message) == "after"
+        receiver.complete_message(message)
 
 
 def test_detached_links_are_told_why(bus):
@@ -103,9 +103,12 @@ def test_wrong_key_is_an_authentication_error(bus, shared_queue):
 
 def test_token_for_another_queue_is_an_authentication_error(bus, shared_queue):
     token = AccessPolicy(DEFAULT_KEY_NAME, DEFAULT_KEY).sign(f"sb://{bus.address}/other", int(time.time()) + 60)
-    with pytest.raises(ServiceBusAuthenticationError), _client(bus, token) as client:
-        with client.get_queue_sender(shared_queue):
-            pass
+    with (
+        pytest.raises(ServiceBusAuthenticationError),
+        _client(bus, token) as client,
+        client.get_queue_sender(shared_queue),
+    ):
+        pass
 
 
 def test_link_is_detached_when_its_token_expires(bus):

@@ -371,3 +371,41 @@ def test_timers_ask_to_be_run_at_the_earliest_time(world):
     assert asked == [start + 100, start + 30, start + 5]
     world.clock.advance(5)
     assert world.namespace.timers.run() == start + 30
+
+
+def test_idle_queue_deletes_itself(world):
+    queue = world.queue(AutoDeleteOnIdle="PT10M")
+    world.pass_time(599)
+    assert world.namespace.queue("q") is queue
+    world.send(queue)
+    world.pass_time(599)
+    assert not queue.is_deleted
+    world.pass_time(1)
+    assert queue.is_deleted
+    with pytest.raises(ServiceBusError, match="not-found"):
+        world.namespace.queue("q")
+
+
+def test_queue_someone_waits_at_is_not_idle(world):
+    queue, taker = world.queue(AutoDeleteOnIdle="PT10M"), Taker()
+    queue.wait(taker)
+    world.pass_time(3600)
+    assert not queue.is_deleted
+    queue.forget(taker)
+    world.pass_time(600)
+    assert queue.is_deleted
+
+
+def test_queue_that_is_told_to_stay_stays(world):
+    queue = world.queue(AutoDeleteOnIdle="PT10M")
+    world.namespace.update("q", {})
+    world.pass_time(3600)
+    assert not queue.is_deleted
+
+
+def test_new_queue_of_the_same_name_is_not_deleted_for_the_old_one(world):
+    world.queue(AutoDeleteOnIdle="PT10M")
+    world.namespace.delete("q")
+    queue = world.queue()
+    world.pass_time(3600)
+    assert world.namespace.queue("q") is queue

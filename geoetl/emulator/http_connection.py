@@ -72,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
         self._watch = self._loop.call_later(_IDLE_TIMEOUT_S, self._transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("HTTP connection lost: %s", exc)
         if self._watch is not None:
             self._watch.cancel()
 
