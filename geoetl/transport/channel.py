@@ -2,8 +2,9 @@
 
 import queue as queues
 import socket
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from string import punctuation
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from kombu.utils.uuid import uuid
 from geoetl.transport.batch import PublishBatch
 from geoetl.transport.credit import Budget
 from geoetl.transport.delivery import Delivery, Outcome
+from geoetl.transport.errors import QueueUnavailableError
 from geoetl.transport.links import ReceiveLink
 from geoetl.transport.messages import from_service_bus, to_service_bus
 from geoetl.transport.namespace import Namespace
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 #: Service Bus allows letters, digits and these in an entity name; everything else becomes `_` (as in kombu).
 _ENTITY_NAME = {ord(mark): "_" for mark in set(punctuation) - set("_.-")}
 
-#: How long `basic_consume` waits for the link, so that a worker is ready when it says so. It opens anyway.
+#: How long a channel waits for the links of its consumers, so that a worker is ready when it says so. They open anyway.
 CONSUME_READY_TIMEOUT_S = 5.0
 
 
@@ -56,6 +58,7 @@ class Channel(virtual.Channel):
         self._budget = Budget()
         self._unsettled: dict[str, Delivery] = {}
         self._links: dict[str, ReceiveLink] = {}
+        self._ready_by: float | None = None
 
     @property
     def namespace(self) -> Namespace:
@@ -79,8 +82,8 @@ class Channel(virtual.Channel):
         self._new_queue(name, **kwargs)
         return queue_declare_ok_t(name, 0, 0)
 
-    def _new_queue(self, queue: str, **_: Any) -> None:
-        self.namespace.declarations.ensure(self.entity(queue))
+    def _new_queue(self, queue: str, **kwargs: Any) -> None:
+        self.namespace.declarations.ensure(self.entity(queue), idle_limit=_idle_limit(kwargs))
 
     def _has_queue(self, queue: str, **_: Any) -> Any:
         return self.namespace.declarations.exists(self.entity(queue))
@@ -93,6 +96,21 @@ class Channel(virtual.Channel):
 
     def _purge(self, queue: str) -> int:
         return self.namespace.purge(self.entity(queue))
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> Any:
+        """The queues bound to an exchange; bindings are known only in the process that declared them.
+
+        Raises:
+            QueueUnavailableError: none is, on a direct exchange: the message would be lost without a word.
+        """
+        queues = super()._lookup(exchange, routing_key, default)
+        if not queues and exchange and self.typeof(exchange).type == "direct":
+            raise QueueUnavailableError(
+                f"No queue is bound to exchange '{exchange}' with routing key '{routing_key}' in this process. Service "
+                "Bus has no exchanges, so bindings are known only where they are declared: publish to the queue by its "
+                "name, or declare it (`declare=[queue]`, or `task_queues`)."
+            )
+        return queues
 
     # -- publishing ------------------------------------------------------------------------------------------------
 
@@ -128,7 +146,9 @@ class Channel(virtual.Channel):
 
         link = self.namespace.receiving.consume(self.entity(queue), self._budget, sink, no_ack=no_ack)
         self._links[consumer_tag] = link
-        link.ready.wait(CONSUME_READY_TIMEOUT_S)
+        # All queues together: a worker of twenty queues must not take minutes to start when the service is away.
+        self._ready_by = self._ready_by or time.monotonic() + CONSUME_READY_TIMEOUT_S
+        link.ready.wait(max(0.0, self._ready_by - time.monotonic()))
 
     def basic_cancel(self, consumer_tag: str) -> None:
         super().basic_cancel(consumer_tag)
@@ -191,3 +211,11 @@ class Channel(virtual.Channel):
             if self._links and self._namespace.is_ours:
                 self._namespace.receiving.close(list(self._links.values()))
             self._links, self._unsettled = {}, {}
+
+
+def _idle_limit(arguments: dict[str, Any]) -> timedelta | None:
+    """After what time without use a declared queue may go: for reply queues and the like."""
+    expires_ms = (arguments.get("arguments") or {}).get("x-expires")
+    if expires_ms:
+        return timedelta(milliseconds=expires_ms)
+    return timedelta(0) if arguments.get("auto_delete") or arguments.get("exclusive") else None

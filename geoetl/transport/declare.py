@@ -1,11 +1,11 @@
 """Queues on the service: creating, counting and deleting them over the administration API."""
 
 import logging
+import re
 import threading
 from datetime import timedelta
 
 from azure.core.exceptions import (
-    ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
     ResourceNotFoundError,
@@ -17,6 +17,9 @@ from geoetl.transport.options import Options
 
 logger = logging.getLogger(__name__)
 
+#: The shortest time after which the service deletes an idle queue.
+MIN_IDLE_LIMIT = timedelta(minutes=5)
+
 
 class Declarations:
     """What this process knows to exist. Thread-safe; every call may block on HTTP."""
@@ -27,8 +30,12 @@ class Declarations:
         self._lock = threading.Lock()
         self._known: set[str] = set()
 
-    def ensure(self, entity: str) -> None:
+    def ensure(self, entity: str, *, idle_limit: timedelta | None = None) -> None:
         """Create a queue unless it is known to exist, or creating is not our business.
+
+        Args:
+            entity: its name on the service.
+            idle_limit: have the service delete it when nobody used it for so long (at least five minutes).
 
         Raises:
             QueueUnavailableError: no right to create it.
@@ -38,10 +45,10 @@ class Declarations:
             return
         with self._lock:
             if entity not in self._known:
-                self._create(entity)
+                self._create(entity, idle_limit)
                 self._known.add(entity)
 
-    def _create(self, entity: str) -> None:
+    def _create(self, entity: str, idle_limit: timedelta | None) -> None:
         try:
             with self._clients.admin() as admin:
                 admin.create_queue(
@@ -49,14 +56,18 @@ class Declarations:
                     lock_duration=timedelta(seconds=self._options.lock_duration_s),
                     max_delivery_count=self._options.max_delivery_count,
                     dead_lettering_on_message_expiration=self._options.dead_letter_on_expiry,
+                    auto_delete_on_idle=max(idle_limit, MIN_IDLE_LIMIT) if idle_limit is not None else None,
                 )
             logger.info("created queue %s", entity)
         except ResourceExistsError:
             return
-        except ClientAuthenticationError as error:
+        except HttpResponseError as error:
+            if error.status_code not in {401, 403}:
+                raise
             raise QueueUnavailableError(
-                f"May not create queue '{entity}': the credential has no Manage right ({error.message}). Create the "
-                "queue beforehand and set the transport option `create_queues` to False, or grant the right."
+                f"Could not create queue '{entity}': the namespace answered {error.status_code} ({_detail(error)}). "
+                "Either the credential is wrong, or it has no Manage right: then grant it, or create the queue "
+                "beforehand and set the transport option `create_queues` to False."
             ) from error
 
     def forget(self, entity: str) -> None:
@@ -88,3 +99,9 @@ class Declarations:
             return
         except HttpResponseError as error:
             raise QueueUnavailableError(f"Could not delete queue '{entity}': {error.message}") from error
+
+
+def _detail(error: HttpResponseError) -> str:
+    """What the service itself says, without the XML around it."""
+    found = re.search(r"<Detail>(.*?)</Detail>", str(error), re.DOTALL)
+    return found.group(1) if found else str(error.message)

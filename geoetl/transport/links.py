@@ -78,7 +78,7 @@ class ReceiveLink:
                 if isinstance(error, MessagingEntityNotFoundError):
                     self._receiving.declarations.forget(self.entity)
                 log = logger.warning if attempts == 1 else logger.debug
-                log("cannot receive from %s yet (attempt %d): %s", self.entity, attempts, error)
+                log("cannot receive from %s yet, trying on: %s", self.entity, error)
                 time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 pause_s = min(pause_s * 2, longest_s)
             else:

@@ -1,6 +1,7 @@
 """Everything one process has open at one Service Bus namespace, shared by all its kombu connections."""
 
 import os
+import socket
 import threading
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
@@ -27,6 +28,7 @@ class Namespace:
         self._senders = Senders(self.clients, options, self.declarations)
         self._lock = threading.Lock()
         self._receiving: Receiving | None = None
+        self._was_reached = False
 
     @property
     def is_ours(self) -> bool:
@@ -41,6 +43,21 @@ class Namespace:
                 self._receiving = Receiving(self.clients, self.options, self.declarations)
                 self._receiving.start()
             return self._receiving
+
+    def check_reachable(self, *, timeout_s: float) -> None:
+        """Connect to the namespace, once per process, so that Celery's own retry at start sees when it is away.
+
+        Raises:
+            OSError: no connection; the name may be wrong, or the port closed.
+        """
+        if self._was_reached:
+            return
+        host, port = self.address.host_and_port
+        try:
+            socket.create_connection((host, port), timeout_s).close()
+        except OSError as error:
+            raise ConnectionError(f"Cannot reach Service Bus at {host}, port {port}: {error}") from error
+        self._was_reached = True
 
     def send(self, entity: str, messages: list[ServiceBusMessage]) -> None:
         self._senders.send(entity, messages)

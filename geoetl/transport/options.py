@@ -31,6 +31,9 @@ _REPLACED = {
     "retry_backoff_max": "use `send_attempts`",
 }
 
+#: Names that were warned of: kombu makes many connections with the same options.
+_warned: set[str] = set()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -92,13 +95,14 @@ class Options:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> "Options":
-        """Options out of `broker_transport_options`; warns of what it does not know, once per call.
+        """Options out of `broker_transport_options`; warns of what it does not know, once per process.
 
         Raises:
             InvalidOptionError: a value cannot be honoured.
         """
         known = {option.name for option in fields(cls)}
-        for name in sorted(set(given) - known - _KOMBU_OPTIONS):
+        for name in sorted(set(given) - known - _KOMBU_OPTIONS - _warned):
+            _warned.add(name)
             hint = _REPLACED.get(name, f"known are {', '.join(sorted(known))}")
             logger.warning("transport option %r has no effect: %s", name, hint)
         return cls(**{name: value for name, value in given.items() if name in known})

@@ -190,9 +190,7 @@ class Receiving:
             logger.debug("%s by lock token on %s", delivery.outcome, entity)
         elif sdk.is_lock_lost(error):
             # No proof of failure: the settlement that was sent before the link was lost may have been applied.
-            logger.info(
-                "%s on %s unconfirmed: its answer never came, and now the lock is gone", delivery.outcome, entity
-            )
+            logger.info("%s on %s unconfirmed: no answer came, and now the lock is gone", delivery.outcome, entity)
         elif time.monotonic() < delivery.renewed_at + delivery.lock_s:
             self.reactor.call_later(RETRY_SETTLING_S, self.settle_by_token, delivery)
             return

@@ -30,27 +30,40 @@ from typing import Any, Final
 from uuid import UUID
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
-from azure.servicebus._common.constants import (
-    MESSAGE_ABANDON,
-    MESSAGE_COMPLETE,
-    MESSAGE_DEAD_LETTER,
-    MESSAGE_MGMT_SETTLEMENT_TERM_MAP,
-    MGMT_REQUEST_DEAD_LETTER_ERROR_DESCRIPTION,
-    MGMT_REQUEST_DEAD_LETTER_REASON,
+from azure.servicebus.exceptions import (
+    MessageLockLostError,
+    ServiceBusAuthenticationError,
+    ServiceBusConnectionError,
+    ServiceBusError,
 )
-from azure.servicebus._common.utils import create_authentication
-from azure.servicebus._pyamqp.constants import LinkState
-from azure.servicebus._pyamqp.error import AMQPError
-from azure.servicebus._pyamqp.outcomes import Accepted, Modified, Rejected, Released
-from azure.servicebus._pyamqp.receiver import check_disposition_outcome, outcome_name
-from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
-from azure.servicebus.exceptions import MessageLockLostError, ServiceBusConnectionError, ServiceBusError
 
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.errors import UnsupportedSdkError
 
 #: The release series whose private names this file knows.
 SUPPORTED_SERIES: Final = "7.15."
+
+
+def check_version() -> None:
+    """Raise UnsupportedSdkError for an SDK whose private names may differ."""
+    installed = version("azure-servicebus")
+    if not installed.startswith(SUPPORTED_SERIES):
+        raise UnsupportedSdkError(
+            f"azure-servicebus {installed} is installed; this transport uses private names of {SUPPORTED_SERIES}x. "
+            f"Install 'azure-servicebus~={SUPPORTED_SERIES}0'."
+        )
+
+
+try:
+    from azure.servicebus._common.utils import create_authentication
+    from azure.servicebus._pyamqp.constants import LinkState
+    from azure.servicebus._pyamqp.error import AMQPError, TokenAuthFailure
+    from azure.servicebus._pyamqp.outcomes import Accepted, Modified, Rejected, Released
+    from azure.servicebus._pyamqp.receiver import check_disposition_outcome, outcome_name
+    from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
+except ImportError as error:
+    check_version()  # says what to install when this is the reason
+    raise UnsupportedSdkError(f"azure-servicebus lacks a private name that this transport needs: {error}") from error
 
 #: Longest wait for a link to be attached and authorised.
 OPEN_TIMEOUT_S: Final = 15.0
@@ -64,13 +77,12 @@ FRAMES_PER_READ: Final = 200
 #: The limit of Standard namespaces, and of a batch on any namespace that does not say otherwise.
 STANDARD_MESSAGE_LIMIT_BYTES: Final = 256 * 1024
 
-_DEAD_LETTER_CONDITION: Final = b"com.microsoft:dead-letter"
-
-_MGMT_OPERATION: Final = {
-    Outcome.COMPLETE: MESSAGE_COMPLETE,
-    Outcome.ABANDON: MESSAGE_ABANDON,
-    Outcome.RELEASE: MESSAGE_ABANDON,  # `released` cannot be said by token
-    Outcome.DEAD_LETTER: MESSAGE_DEAD_LETTER,
+#: The service's words for settling by token; `released` cannot be said that way.
+DISPOSITION_STATUS: Final = {
+    Outcome.COMPLETE: "completed",
+    Outcome.ABANDON: "abandoned",
+    Outcome.RELEASE: "abandoned",
+    Outcome.DEAD_LETTER: "suspended",
 }
 
 # The SDK's exception translator logs what it translates; the caller of `translate` decides what to log.
@@ -79,20 +91,13 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 
 
-def check_version() -> None:
-    """Raise UnsupportedSdkError for an SDK whose private names may differ."""
-    installed = version("azure-servicebus")
-    if not installed.startswith(SUPPORTED_SERIES):
-        raise UnsupportedSdkError(
-            f"azure-servicebus {installed} is installed; this transport uses private names of {SUPPORTED_SERIES}x. "
-            f"Install 'azure-servicebus~={SUPPORTED_SERIES}0'."
-        )
-
-
 def translate(error: Exception) -> Exception:
     """The public exception for one of the SDK's private AMQP errors; public ones unchanged."""
     if isinstance(error, ServiceBusError | OSError):
         return error
+    if isinstance(error, TokenAuthFailure):  # the SDK would drop what the service says about it
+        said = f"{error.status_code} {error.status_description}" if error.status_code else "without saying why"
+        return ServiceBusAuthenticationError(message=f"The namespace refused the credential: {said}.", error=error)
     return PyamqpTransport.create_servicebus_exception(_silent, error)
 
 
@@ -251,12 +256,9 @@ class ControlLink:
         """Settle by lock token; MessageLockLostError may also mean that an earlier settlement was applied after all."""
         details = None
         if outcome is Outcome.DEAD_LETTER:
-            details = {
-                MGMT_REQUEST_DEAD_LETTER_REASON: delivery.reason,
-                MGMT_REQUEST_DEAD_LETTER_ERROR_DESCRIPTION: delivery.description,
-            }
-        term = MESSAGE_MGMT_SETTLEMENT_TERM_MAP[_MGMT_OPERATION[outcome]]
-        self._receiver._settle_message_via_mgmt_link(term, [delivery.token], dead_letter_details=details)
+            details = {"deadletter-reason": delivery.reason, "deadletter-description": delivery.description}
+        status = DISPOSITION_STATUS[outcome]
+        self._receiver._settle_message_via_mgmt_link(status, [delivery.token], dead_letter_details=details)
 
 
 class SendingLink:
@@ -285,7 +287,7 @@ def _delivery_state(delivery: Delivery, outcome: Outcome) -> Any:
         case Outcome.DEAD_LETTER:
             info = {"DeadLetterReason": delivery.reason, "DeadLetterErrorDescription": delivery.description}
             return Rejected(
-                error=AMQPError(condition=_DEAD_LETTER_CONDITION, description=delivery.description, info=info)
+                error=AMQPError(condition=b"com.microsoft:dead-letter", description=delivery.description, info=info)
             )
 
 

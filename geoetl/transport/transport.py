@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 #: timer a worker sees SIGTERM at once instead of after up to 5 s. It does nothing: no message waits for it.
 SIGNAL_TICK_S = 0.5
 
+#: Used when the kombu connection has no `connect_timeout`.
+CONNECT_TIMEOUT_S = 5.0
+
 
 class Transport(virtual.Transport):
     """One kombu connection. Deliveries arrive in an inbox whose wake-up is registered with the event loop."""
@@ -58,6 +61,7 @@ class Transport(virtual.Transport):
         return namespace_for(self._address, self._options)
 
     def establish_connection(self) -> Any:
+        self.namespace.check_reachable(timeout_s=self.client.connect_timeout or CONNECT_TIMEOUT_S)
         if self._wakeup is None:
             self._wakeup = Wakeup()
         return super().establish_connection()

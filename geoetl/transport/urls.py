@@ -10,6 +10,9 @@ from geoetl.transport.errors import InvalidBrokerUrlError
 _DOMAIN = ".servicebus.windows.net"
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1", "[::1]"})
 
+EMULATOR_PORT = 5672
+AMQPS_PORT = 5671
+
 ACCEPTED_FORMS = (
     "servicebus://POLICY:KEY@NAMESPACE, servicebus://DefaultAzureCredential@NAMESPACE, "
     "servicebus://ManagedIdentityCredential@NAMESPACE?client_id=ID, servicebus://WorkloadIdentityCredential@NAMESPACE, "
@@ -47,6 +50,14 @@ class Address:
 
     credential: Any = field(default=None, repr=False, hash=False, compare=False)
     """A credential object from the options."""
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        """Where AMQP is spoken."""
+        name, _, port = self.host.rpartition(":")
+        if self.is_emulator:
+            return (name, int(port)) if port.isdigit() and name else (self.host, EMULATOR_PORT)
+        return self.host, AMQPS_PORT
 
     def as_uri(self, *, mask: str | None = "**", scheme: str = "servicebus") -> str:
         """The address as a URL; secrets are replaced by `mask` unless that is None."""

@@ -19,6 +19,8 @@ class CuttableProxy:
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self._is_closed = False
+        #: While set, new connections are closed at once.
+        self.is_refusing = False
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -28,9 +30,9 @@ class CuttableProxy:
             except OSError:
                 return
             with self._lock:
-                if self._is_closed:
+                if self._is_closed or self.is_refusing:
                     client.close()
-                    return
+                    continue
                 server = socket.create_connection(self._target)
                 self._pairs.append((client, server))
             for source, sink in ((client, server), (server, client)):

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.exceptions import ServiceBusAuthenticationError
-from kombu import Connection, Consumer, Producer
+from azure.servicebus.management import ServiceBusAdministrationClient
+from kombu import Connection, Consumer, Exchange, Producer, Queue
 
 from geoetl.transport import signals
+from geoetl.transport.clients import Clients
 from geoetl.transport.errors import MessageTooLargeError, QueueUnavailableError
-from geoetl.transport.namespace import namespace_for
 from geoetl.transport.options import Options
 from geoetl.transport.urls import parse_connection_string
 
@@ -104,12 +105,16 @@ def test_every_form_of_url_reaches_the_same_queue(connect, connection_string, qu
     assert bodies == ["by option", "by connection string", "by key"]
 
 
-def test_queue_is_created_as_the_options_say(connect, queue, connection_string):
+@pytest.fixture
+def admin(connection_string) -> Iterator[ServiceBusAdministrationClient]:
+    with Clients(parse_connection_string(connection_string), Options()).admin() as admin:
+        yield admin
+
+
+def test_queue_is_created_as_the_options_say(connect, queue, admin):
     connection = connect(max_delivery_count=7, dead_letter_on_expiry=True)
     connection.channel().queue_declare(queue)
-    options = Options(connection_string=connection_string)
-    with namespace_for(parse_connection_string(connection_string), options).clients.admin() as admin:
-        found = admin.get_queue(queue)
+    found = admin.get_queue(queue)
     assert found.lock_duration == timedelta(seconds=2)
     assert found.max_delivery_count == 7
     assert found.dead_lettering_on_message_expiration is True
@@ -143,12 +148,46 @@ def test_without_create_queues_a_missing_queue_is_named(connect, queue):
         publish(connect(create_queues=False), queue, "lost")
 
 
-def test_wrong_key_is_an_authentication_error_of_kombu(connect, connection_string, queue):
+@pytest.fixture
+def with_wrong_key(connection_string) -> str:
     address = parse_connection_string(connection_string)
-    connection = connect(address.as_uri(mask=None).replace(address.key or "", "bm90IHRoZSBrZXk="), create_queues=False)
-    with pytest.raises(connection.connection_errors) as refused:
+    return address.as_uri(mask=None).replace(address.key or "", "bm90IHRoZSBrZXk=")
+
+
+def test_wrong_key_is_an_authentication_error_of_kombu(connect, with_wrong_key, queue):
+    connection = connect(with_wrong_key, create_queues=False, send_attempts=1)
+    with pytest.raises(connection.connection_errors, match="refused the credential") as refused:
         publish(connection, queue, "lost")
     assert isinstance(refused.value, ServiceBusAuthenticationError)
+
+
+def test_queue_that_may_not_be_created_is_named_with_the_answer(connect, with_wrong_key, queue):
+    with pytest.raises(QueueUnavailableError, match=f"'{queue}': the namespace answered 401 .*create_queues"):
+        connect(with_wrong_key).channel().queue_declare(queue)
+
+
+def test_namespace_out_of_reach_is_a_connection_error_of_kombu(connect):
+    connection = connect("servicebus://root:a2V5@127.0.0.1:1")
+    with pytest.raises(connection.connection_errors, match=r"Cannot reach Service Bus at 127\.0\.0\.1, port 1"):
+        connection.connect()
+
+
+def test_publish_to_an_exchange_without_a_bound_queue_is_refused(connect):
+    producer = Producer(connect().channel(), exchange=Exchange("nowhere"))
+    with pytest.raises(QueueUnavailableError, match="No queue is bound to exchange 'nowhere'"):
+        producer.publish("lost", routing_key="key")
+
+
+def test_publish_to_an_exchange_reaches_the_bound_queue(connect, queue):
+    connection = connect()
+    bound = Queue(queue, Exchange("somewhere"), routing_key="key")
+    Producer(connection.channel()).publish("x", exchange="somewhere", routing_key="key", declare=[bound])
+    assert Inbox(connection, queue).wait(1)[0].payload == "x"
+
+
+def test_temporary_queue_is_left_to_the_service_to_delete(connect, queue, admin):
+    connect().channel().queue_declare(queue, auto_delete=True)
+    assert admin.get_queue(queue).auto_delete_on_idle == timedelta(minutes=5)
 
 
 def test_prefix_and_marks_of_a_queue_name_are_mapped(connect, queue):
@@ -246,15 +285,18 @@ def test_held_messages_stay_ours_for_many_locks(connect, queue, heard):
 
 def test_lost_lock_is_signalled_once_and_names_the_task(connect, queue, control, heard):
     connection = connect()
-    publish(connection, queue, "x", headers={"id": "task-1", "task": "add"})
+    for index in range(3):
+        publish(connection, queue, "x", headers={"id": f"task-{index}", "task": "add"})
     inbox = Inbox(connection, queue)
-    (message,) = inbox.wait(1)
+    first = list(inbox.wait(3))
     control("lose-locks", queue=queue)
-    inbox.wait(2)  # delivered again
-    message.ack()
+    inbox.wait(6)  # delivered again
     inbox.look(1.0)
-    (lost,) = heard["lock_lost"]
-    assert (lost["queue"], lost["message"], lost["delivery_count"]) == (queue, {"id": "task-1", "task": "add"}, 0)
+    first[0].ack()
+    inbox.look(0.2)
+    lost = heard["lock_lost"]
+    assert {fact["queue"] for fact in lost} == {queue}
+    assert sorted(fact["message"]["id"] for fact in lost) == ["task-0", "task-1", "task-2"]
 
 
 def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard):

@@ -2,8 +2,14 @@ import logging
 
 import pytest
 
+from geoetl.transport import options
 from geoetl.transport.errors import InvalidOptionError
 from geoetl.transport.options import Options
+
+
+@pytest.fixture(autouse=True)
+def _nothing_warned_of_yet(monkeypatch):
+    monkeypatch.setattr(options, "_warned", set())
 
 
 def test_option_of_kombus_transport_is_answered_with_its_replacement(caplog):
@@ -16,6 +22,12 @@ def test_misspelt_option_is_told_with_the_known_ones(caplog):
     with caplog.at_level(logging.WARNING):
         Options.from_dict({"lock_duration": 60})
     assert "lock_duration_s" in caplog.text
+
+
+def test_warning_comes_once(caplog):
+    for _ in range(3):
+        Options.from_dict({"peek_lock_seconds": 60})
+    assert len(caplog.records) == 1
 
 
 def test_options_of_kombu_itself_pass_in_silence(caplog):

@@ -4,11 +4,16 @@ import inspect
 
 import pytest
 from azure.servicebus import ServiceBusClient
-from azure.servicebus._common.constants import MESSAGE_MGMT_SETTLEMENT_TERM_MAP
+from azure.servicebus._common import constants
 from azure.servicebus._pyamqp import _connection, cbs, client, receiver
 from azure.servicebus._pyamqp.constants import LinkState
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
-from azure.servicebus.exceptions import MessageLockLostError, MessagingEntityNotFoundError, ServiceBusConnectionError
+from azure.servicebus.exceptions import (
+    MessageLockLostError,
+    MessagingEntityNotFoundError,
+    ServiceBusAuthenticationError,
+    ServiceBusConnectionError,
+)
 
 from geoetl.transport import sdk
 from geoetl.transport.delivery import Outcome
@@ -85,9 +90,13 @@ def test_attached_is_a_state():
     assert LinkState.ATTACHED.value == 3
 
 
-def test_every_outcome_has_a_word_for_settling_by_token():
-    for outcome in Outcome:
-        assert sdk._MGMT_OPERATION[outcome] in MESSAGE_MGMT_SETTLEMENT_TERM_MAP
+def test_words_for_settling_by_token_are_those_of_the_sdk():
+    assert set(sdk.DISPOSITION_STATUS) == set(Outcome)
+    assert set(sdk.DISPOSITION_STATUS.values()) <= set(constants.MESSAGE_MGMT_SETTLEMENT_TERM_MAP.values())
+    assert sdk.DISPOSITION_STATUS[Outcome.COMPLETE] == constants.SETTLEMENT_COMPLETE
+    assert sdk.DISPOSITION_STATUS[Outcome.DEAD_LETTER] == constants.SETTLEMENT_DEADLETTER
+    assert constants.MGMT_REQUEST_DEAD_LETTER_REASON == "deadletter-reason"
+    assert constants.MGMT_REQUEST_DEAD_LETTER_ERROR_DESCRIPTION == "deadletter-description"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +110,14 @@ def test_amqp_error_is_translated(condition, public):
     from azure.servicebus._pyamqp.error import AMQPException
 
     assert isinstance(sdk.translate(AMQPException(condition)), public)
+
+
+def test_refused_token_keeps_what_the_service_says():
+    from azure.servicebus._pyamqp.error import TokenAuthFailure
+
+    error = sdk.translate(TokenAuthFailure(401, "InvalidSignature"))
+    assert isinstance(error, ServiceBusAuthenticationError)
+    assert "401 InvalidSignature" in str(error)
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), ServiceBusConnectionError(message="gone")])

@@ -64,6 +64,18 @@ def test_refusal_does_not_show_the_key(url):
     assert "SECRET" not in str(refused.value) or ":" not in url.partition("://")[2]
 
 
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("servicebus://r:k@ns", ("ns.servicebus.windows.net", 5671)),
+        ("servicebus://r:k@localhost", ("localhost", 5672)),
+        ("servicebus://r:k@localhost:1", ("localhost", 1)),
+    ],
+)
+def test_port_is_the_one_of_amqps_or_of_the_emulator(url, where):
+    assert parse_address(url).host_and_port == where
+
+
 def test_uri_masks_the_key():
     assert parse_address("servicebus://root:SECRET@ns").as_uri() == "servicebus://root:**@ns.servicebus.windows.net"
 
