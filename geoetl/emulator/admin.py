@@ -9,7 +9,7 @@ from typing import Final
 from geoetl.emulator.atom import error_document, feed, namespace_entry, parse_queue_properties, queue_entry
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_FOUND, NOT_IMPLEMENTED, ServiceBusError
-from geoetl.emulator.http import HttpRequest, HttpResponse
+from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 
 _PAGE: Final = 100
 _SUBSCRIPTIONS: Final = "/subscriptions"
@@ -77,16 +77,18 @@ class AdminApi:
             if error.condition != NOT_FOUND:
                 raise
             # Service Bus answers with an empty feed, which its clients take for "not found".
-            return HTTPStatus.OK, feed(name, [])
+            return HTTPStatus.OK, feed(name, [], own_link=name)
 
     def _list(self, kind: str, request: HttpRequest) -> tuple[HTTPStatus, str]:
         skip, top = _number(request, "$skip", 0), _number(request, "$top", _PAGE)
         if kind == "topics":
-            return HTTPStatus.OK, feed("Topics", [])
+            return HTTPStatus.OK, feed("Topics", [], own_link=request.path)
         if kind != "queues":
             raise ServiceBusError(ARGUMENT_ERROR, f"Queues and topics can be listed, not '{kind}'.")
-        queues = list(self._namespace)[skip : skip + min(top, _PAGE)]
-        return HTTPStatus.OK, feed("Queues", map(queue_entry, queues))
+        queues, end = list(self._namespace), skip + min(top, _PAGE)
+        next_link = f"{request.path}?$skip={end}&$top={top}" if end < len(queues) else None
+        page = map(queue_entry, queues[skip:end])
+        return HTTPStatus.OK, feed("Queues", page, own_link=request.path, next_link=next_link)
 
 
 def _number(request: HttpRequest, name: str, default: int) -> int:

@@ -73,9 +73,15 @@ def queue_entry(queue: Queue) -> str:
     )
 
 
-def feed(title: str, entries: Iterable[str]) -> str:
-    """A list of entries."""
-    return f'<feed xmlns="{_ATOM}"><title type="text">{escape(title)}</title>{"".join(entries)}</feed>'
+def feed(title: str, entries: Iterable[str], *, own_link: str, next_link: str | None = None) -> str:
+    """A list of entries, with the address of the next page when there is one.
+
+    Clients take the second link for that of the next page, whatever it says.
+    """
+    links = f'<link rel="self" href="{escape(own_link)}"/>'
+    if next_link is not None:
+        links += f'<link rel="next" href="{escape(next_link)}"/>'
+    return f'<feed xmlns="{_ATOM}"><title type="text">{escape(title)}</title>{links}{"".join(entries)}</feed>'
 
 
 def namespace_entry(name: str, created_at: float) -> str:

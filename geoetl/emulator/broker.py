@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from geoetl.emulator.conditions import ServiceBusError
+from geoetl.emulator.faults import Faults
 from geoetl.emulator.namespace import Namespace
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import AccessPolicy
@@ -47,6 +48,7 @@ class Broker:
     namespace: Namespace
     policy: AccessPolicy
     limits: Limits = field(default_factory=Limits)
+    faults: Faults = field(default_factory=Faults)
     connections: set[BrokerConnection] = field(default_factory=set[BrokerConnection])
 
     def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:

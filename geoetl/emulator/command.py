@@ -12,6 +12,7 @@ from pathlib import Path
 
 from geoetl.emulator.broker import DEFAULT_IDLE_TIMEOUT_S, DEFAULT_MAX_MESSAGE_BYTES, Limits
 from geoetl.emulator.server import DEFAULT_KEY, DEFAULT_KEY_NAME, EmulatorServer
+from geoetl.emulator.sqlite_journal import JournalError, SqliteJournal
 from geoetl.emulator.tokens import AccessPolicy
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         asyncio.run(_serve(options))
-    except OSError as error:
+    except (OSError, JournalError) as error:
         print(f"The emulator could not start on {options.host}:{options.port}: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5672, help="port for AMQP and HTTP; 0: any (default: %(default)s)")
     parser.add_argument("--admin-port", type=int, help="one more port for both; Microsoft's emulator has 5300")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="keep queues and messages there (default: in memory)")
     parser.add_argument("--key", default=DEFAULT_KEY, help="the SharedAccessKey of clients (default: %(default)s)")
     parser.add_argument("--accept-jwt", action="store_true", help="take any Entra token for valid")
     parser.add_argument(
@@ -58,6 +60,7 @@ async def _serve(options: argparse.Namespace) -> None:
         port=options.port,
         admin_port=options.admin_port,
         policy=AccessPolicy(DEFAULT_KEY_NAME, options.key, is_jwt_accepted=options.accept_jwt),
+        journal=None if options.data is None else SqliteJournal(options.data),
         limits=Limits(max_message_bytes=options.max_message_bytes, idle_timeout_s=options.idle_timeout),
     )
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import logging
+from collections.abc import Callable
 from typing import Final, cast
 
 from geoetl.emulator.amqp_types import Array, Symbol, UByte, UInt, UShort
@@ -14,6 +15,7 @@ from geoetl.emulator.conditions import (
     INTERNAL_ERROR,
     NOT_ALLOWED,
     RESOURCE_LIMIT_EXCEEDED,
+    UNAUTHORIZED,
     ServiceBusError,
 )
 from geoetl.emulator.decode import DecodeError
@@ -28,6 +30,10 @@ from geoetl.emulator.frames import (
     Frame,
     FrameReader,
 )
+from geoetl.emulator.links import Link
+from geoetl.emulator.liveness import Liveness
+from geoetl.emulator.locks import NEVER
+from geoetl.emulator.nodes import is_cbs
 from geoetl.emulator.outcomes import error_value
 from geoetl.emulator.performatives import (
     Begin,
@@ -59,6 +65,10 @@ _SASL_OK: Final = 0
 _SASL_AUTH_FAILED: Final = 1
 #: How long a peer may take from connecting to its open, in seconds.
 _OPENING_TIMEOUT_S: Final = 30.0
+#: How long a peer may take to read why it was cut off, in seconds.
+_FAREWELL_S: Final = 5.0
+#: How often a peer may ask for heartbeats, in seconds.
+_MIN_HEARTBEAT_S: Final = 0.01
 
 
 class _Phase(enum.Enum):
@@ -79,30 +89,29 @@ class AmqpConnection(asyncio.Protocol):
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.grants = Grants()
+        self.grants = Grants(self._watch_grants)
         self.can_write = True
         self.max_body_size = _MIN_FRAME_SIZE - FRAME_HEADER_SIZE
         self._phase = _Phase.SASL_HEADER
         self._reader = FrameReader(MAX_FRAME_SIZE)
         self._sessions: dict[int, Session] = {}
         self._loop = asyncio.get_running_loop()
-        self._last_heard = self._loop.time()
-        self._heartbeat: asyncio.TimerHandle | None = None
-        self._watch: asyncio.TimerHandle = self._loop.call_later(_OPENING_TIMEOUT_S, self._check_opened)
-
-    # --- asyncio calls these
+        self._liveness = Liveness()
+        self._grant_watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._writer = FrameWriter(self._transport, self.broker.namespace.journal.commit)
         self.broker.connections.add(self)
+        self._liveness.set_deadline(_OPENING_TIMEOUT_S, self._transport.abort)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("AMQP connection lost: %s", exc)
         self._phase = _Phase.CLOSED
         self.broker.connections.discard(self)
-        self._watch.cancel()
-        if self._heartbeat is not None:
-            self._heartbeat.cancel()
+        self._liveness.stop()
+        if self._grant_watch is not None:
+            self._grant_watch.cancel()
         for session in self._sessions.values():
             session.close()
 
@@ -115,7 +124,7 @@ class AmqpConnection(asyncio.Protocol):
             session.resume()
 
     def data_received(self, data: bytes) -> None:
-        self._last_heard = self._loop.time()
+        self._liveness.hear()
         self._reader.feed(data)
         try:
             while self._read_one():
@@ -128,8 +137,6 @@ class AmqpConnection(asyncio.Protocol):
             # The border to whatever a peer may send: a defect of ours ends this connection, not the server.
             log.exception("AMQP connection failed")
             self._fail(ServiceBusError(INTERNAL_ERROR, "The emulator failed on this frame; its log says why."))
-
-    # --- reading
 
     def _read_one(self) -> bool:
         if self._phase in (_Phase.SASL_HEADER, _Phase.AMQP_HEADER):
@@ -183,7 +190,8 @@ class AmqpConnection(asyncio.Protocol):
         is_ok = init.mechanism in _MECHANISMS
         if init.mechanism == "PLAIN":
             is_ok = self.broker.policy.verify_password(init.initial_response or b"")
-            self.grants.add(Grant("", float("inf")))
+            if is_ok:
+                self.grants.add(Grant("", NEVER))
         code = _SASL_OK if is_ok else _SASL_AUTH_FAILED
         self._say(SaslOutcome(UByte(code)), kind=SASL_FRAME)
         self._phase = _Phase.AMQP_HEADER
@@ -202,10 +210,10 @@ class AmqpConnection(asyncio.Protocol):
             idle_time_out=UInt(idle_s * 1000),
         )
         self._say(answer)
-        self._watch.cancel()
-        self._watch = self._loop.call_later(idle_s, self._check_idle)
+        self._liveness.watch_silence(idle_s, self._on_silence)
         if opened.idle_time_out:
-            self._beat(max(opened.idle_time_out / 2000, 0.01))
+            interval_s = max(opened.idle_time_out / 2000, _MIN_HEARTBEAT_S)
+            self._liveness.beat(interval_s, lambda: self._writer.write(EMPTY_FRAME))
 
     def _on_begin(self, channel: int, begin: Begin) -> None:
         if channel in self._sessions or channel > _CHANNEL_MAX:
@@ -237,26 +245,23 @@ class AmqpConnection(asyncio.Protocol):
             session.close()
             self._say(End(error_value(error)), channel=frame.channel)
 
-    # --- time
+    def _on_silence(self, silence_s: float) -> None:
+        self._fail(ServiceBusError(RESOURCE_LIMIT_EXCEEDED, f"Nothing was heard for {silence_s:.1f} s."))
 
-    def _check_opened(self) -> None:
-        if self._phase is not _Phase.CLOSED:
-            self._transport.abort()
+    def _watch_grants(self) -> None:
+        if self._grant_watch is not None:
+            self._grant_watch.cancel()
+            self._grant_watch = None
+        expires_at = self.grants.next_expiry
+        if expires_at < NEVER:
+            delay_s = expires_at - self.broker.namespace.clock.now()
+            self._grant_watch = self._loop.call_later(max(delay_s, 0), self._expire_grants)
 
-    def _check_idle(self) -> None:
-        silence_s = self._loop.time() - self._last_heard
-        idle_s = self.broker.limits.idle_timeout_s
-        if silence_s >= idle_s:
-            self._fail(ServiceBusError(RESOURCE_LIMIT_EXCEEDED, f"Nothing was heard for {silence_s:.0f} s."))
-            return
-        self._watch = self._loop.call_later(idle_s - silence_s, self._check_idle)
-
-    def _beat(self, interval_s: float) -> None:
-        if self._phase is _Phase.OPEN:
-            self._writer.write(EMPTY_FRAME)
-            self._heartbeat = self._loop.call_later(interval_s, self._beat, interval_s)
-
-    # --- writing
+    def _expire_grants(self) -> None:
+        self.grants.expire(self.broker.namespace.clock.now())
+        error = ServiceBusError(UNAUTHORIZED, "ExpiredToken: The token of the link has expired and was not renewed.")
+        self._detach_where(lambda link: not (is_cbs(link.address) or self.grants.covers(link.address)), error)
+        self._watch_grants()
 
     def write_body(self, channel: int, body: bytes) -> None:
         """Sends a frame of a session."""
@@ -274,8 +279,9 @@ class AmqpConnection(asyncio.Protocol):
         self._writer.flush()
         self._phase = _Phase.CLOSED
         self._transport.close()
-
-    # --- administration and faults
+        # A peer that does not read would keep the farewell, and the connection, for ever.
+        self._liveness.stop()
+        self._liveness.set_deadline(_FAREWELL_S, self._transport.abort)
 
     def close(self) -> None:
         """Says goodbye: the server stops."""
@@ -288,8 +294,7 @@ class AmqpConnection(asyncio.Protocol):
 
     def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
         """Detaches the links to a queue, or all, and returns how many there were."""
+        return self._detach_where(lambda link: queue is None or link.queue is queue, error)
 
-        def concerns(of_link: Queue | None) -> bool:
-            return queue is None or of_link is queue
-
+    def _detach_where(self, concerns: Callable[[Link], bool], error: ServiceBusError) -> int:
         return sum(session.detach_links(concerns, error) for session in self._sessions.values())

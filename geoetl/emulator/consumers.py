@@ -26,6 +26,9 @@ class Consumers:
     def __init__(self) -> None:
         self._waiting: OrderedDict[Consumer, None] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def add(self, consumer: Consumer) -> None:
         self._waiting.setdefault(consumer)
 

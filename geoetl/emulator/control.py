@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import ARGUMENT_ERROR, DETACH_FORCED, NOT_FOUND, ServiceBusError
-from geoetl.emulator.http import HttpRequest, HttpResponse
+from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 from geoetl.emulator.queue import Queue
 
 PREFIX: Final = "$control/"
@@ -32,6 +32,8 @@ class ControlApi:
             ("POST", "drop"): self._drop,
             ("POST", "detach"): self._detach,
             ("POST", "lose-locks"): self._lose_locks,
+            ("POST", "throttle"): self._throttle,
+            ("POST", "slow-settlements"): self._slow_settlements,
         }
 
     def handle(self, request: HttpRequest) -> HttpResponse:
@@ -84,8 +86,23 @@ class ControlApi:
     def _lose_locks(self, arguments: dict[str, Any]) -> dict[str, Any]:
         queue = self._queue(arguments)
         queues = list(self._broker.namespace) if queue is None else [queue]
-        return {"lost": sum(each.lose_locks() for each in queues)}
+        return {"lost": sum(each.expire_locks() for each in queues)}
+
+    def _throttle(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._broker.faults.throttled_sends = int(_number(arguments, "sends"))
+        return {"sends": self._broker.faults.throttled_sends}
+
+    def _slow_settlements(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        self._broker.faults.settlement_delay_s = _number(arguments, "delay_s")
+        return {"delay_s": self._broker.faults.settlement_delay_s}
 
     def _queue(self, arguments: dict[str, Any]) -> Queue | None:
         name = arguments.get("queue")
         return None if name is None else self._broker.namespace.resolve(str(name))
+
+
+def _number(arguments: dict[str, Any], name: str) -> float:
+    value = arguments.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ServiceBusError(ARGUMENT_ERROR, f"'{name}' must be a number from 0 on, got {value!r}.")
+    return value

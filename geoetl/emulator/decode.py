@@ -29,6 +29,9 @@ _read_u32 = struct.Struct(">I").unpack_from
 #: Widths of the fixed-size encodings by the upper half of the constructor byte (AMQP 1.0, figure 1.3).
 _FIXED_WIDTHS = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 
+#: Elements of width zero cost their sender nothing: an array may have this many beyond the bytes it takes.
+_MAX_EMPTY_ELEMENTS = 4096
+
 
 class DecodeError(ValueError):
     """The bytes are not the AMQP 1.0 encoding they claim to be."""
@@ -191,8 +194,7 @@ def _map(header: _Header) -> Decoder:
 def _array(header: _Header) -> Decoder:
     def decode_array(data: bytes, at: int) -> tuple[Array, int]:
         at, count, end = header(data, at)
-        # Elements of width zero cost the sender nothing, so the count of an array must not exceed its bytes either.
-        if count > end - at or end > len(data):
+        if count > max(end - at, _MAX_EMPTY_ELEMENTS) or end > len(data):
             raise IndexError
         descriptor, constructor = None, data[at]
         at += 1

@@ -13,6 +13,7 @@ from geoetl.emulator.conditions import (
     entity_not_found,
 )
 from geoetl.emulator.descriptions import QueueDescription
+from geoetl.emulator.idleness import IdleWatch
 from geoetl.emulator.journal import Journal, NoJournal, QueueRecord
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.queue_context import QueueContext
@@ -75,6 +76,7 @@ class Namespace:
         queue = Queue(name, QueueDescription.parse(properties), self._context)
         self._queues[queue.key] = queue
         self._write_down(queue)
+        self._watch_idleness(queue)
         return queue
 
     def update(self, name: str, properties: Mapping[str, str]) -> Queue:
@@ -86,6 +88,7 @@ class Namespace:
         queue = self.queue(name)
         queue.update(QueueDescription.parse(properties))
         self._write_down(queue)
+        self._watch_idleness(queue)
         return queue
 
     def delete(self, name: str) -> None:
@@ -94,13 +97,7 @@ class Namespace:
         Raises:
             ServiceBusError: there is no such queue.
         """
-        queue = self.queue(name)
-        del self._queues[queue.key]
-        self.journal.drop_queue(queue.key)
-        self.journal.commit()
-        for each in (queue, queue.dead_letters):
-            if each is not None:
-                self.on_deleted(each)
+        self._delete(self.queue(name))
 
     def queue(self, name: str) -> Queue:
         """The queue of a name.
@@ -131,6 +128,19 @@ class Namespace:
                 return dead_letters
         raise entity_not_found(path)
 
+    def _delete(self, queue: Queue) -> None:
+        queue.is_deleted = True
+        del self._queues[queue.key]
+        self.journal.drop_queue(queue.key)
+        self.journal.commit()
+        for each in (queue, queue.dead_letters):
+            if each is not None:
+                self.on_deleted(each)
+
+    def _watch_idleness(self, queue: Queue) -> None:
+        if queue.description.auto_delete_on_idle_s is not None:
+            IdleWatch(queue, self.timers, self._delete)
+
     def _write_down(self, queue: Queue) -> None:
         record = QueueRecord(queue.name, queue.description.properties, queue.created_at, queue.updated_at)
         self.journal.put_queue(queue.key, record)
@@ -143,3 +153,4 @@ class Namespace:
         for each in (queue, queue.dead_letters):
             if each is not None:
                 each.restore(self.journal.messages(each.key), self.journal.last_sequence_number(each.key))
+        self._watch_idleness(queue)

@@ -36,6 +36,7 @@ class QueueTarget(IncomingLink):
         self._entity = queue
 
     def receive(self, message_format: int, payload: bytes) -> None:
+        self.session.broker.faults.check_send()
         if message_format == BATCH_FORMAT:
             for message in parse_batch(payload):
                 self._entity.send(message)
@@ -125,17 +126,23 @@ def open_link(session: LinkSession, attach: Attach) -> Link:
     if is_receiver:
         _refuse_filters(attach)
     name = address.strip("/").lower()
-    if name == _CBS:
+    if is_cbs(address):
         return ReplyLink(session, handle, address, reply_to) if is_receiver else CbsLink(session, handle, address)
     is_management = name.endswith(_MANAGEMENT)
     entity = address.rstrip("/")[: -len(_MANAGEMENT)] if is_management else address
-    session.grants.require(entity, session.broker.namespace.clock.now())
+    session.grants.expire(session.broker.namespace.clock.now())
+    session.grants.require(entity)
     queue = session.broker.namespace.resolve(entity)
     if is_management:
         if is_receiver:
             return ReplyLink(session, handle, address, reply_to)
         return ManagementLink(session, handle, address, queue)
     return _open_queue_link(session, attach, address, queue)
+
+
+def is_cbs(address: str) -> bool:
+    """Whether an address is that of `$cbs`, which needs no token: it is where tokens go."""
+    return address.strip("/").lower() == _CBS
 
 
 def _open_queue_link(session: LinkSession, attach: Attach, address: str, queue: Queue) -> Link:

@@ -37,6 +37,7 @@ class Queue:
         self.description = description
         self.source = source
         self.created_at = self.updated_at = self.touched_at = context.clock.now()
+        self.is_deleted = False
         self.dead_letters: Queue | None = None
         if source is None:
             self.dead_letters = Queue(f"{name}/$DeadLetterQueue", description, context, source=self)
@@ -57,6 +58,11 @@ class Queue:
             scheduled=self._scheduled_count,
             locked=len(self._locks),
         )
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether someone waits for messages or holds one, here or in the dead-letter queue."""
+        return bool(self._consumers or self._locks or (self.dead_letters and self.dead_letters.is_in_use))
 
     @property
     def size_bytes(self) -> int:
@@ -176,9 +182,9 @@ class Queue:
             self._log.note(message)
         return [until] * len(tokens)
 
-    def lose_locks(self) -> int:
-        """Lets every lock expire now and returns how many there were."""
-        messages = list(self._locks.pop_expired(NEVER))
+    def expire_locks(self, until: float = NEVER) -> int:
+        """Ends the locks that expire until a time, all without one, and returns how many there were."""
+        messages = list(self._locks.pop_expired(until))
         for message in messages:
             self._fail_delivery(message)
         return len(messages)
@@ -192,8 +198,7 @@ class Queue:
     def tick(self, now: float) -> None:
         """Does what is due: expires locks and messages, activates scheduled ones."""
         self._armed_for = NEVER
-        for message in list(self._locks.pop_expired(now)):
-            self._fail_delivery(message)
+        self.expire_locks(now)
         for number in self._scheduled.pop_due(now):
             message = self._log.get(number)
             if message is not None:
@@ -247,17 +252,15 @@ class Queue:
             self._arm()
 
     def _unlock(self, token: bytes) -> Message:
-        return self._locks.take(token, self._clock.now())
+        self.touched_at = self._clock.now()
+        return self._locks.take(token, self.touched_at)
 
     def _fail_delivery(self, message: Message) -> None:
         message.delivery_count += 1
         is_spent = message.delivery_count >= self.description.max_delivery_count
         if is_spent and self.dead_letters is not None and message.state is State.ACTIVE:
-            self._bury(
-                message,
-                "MaxDeliveryCountExceeded",
-                f"Message could not be consumed after {message.delivery_count} delivery attempts.",
-            )
+            reason = f"Message could not be consumed after {message.delivery_count} delivery attempts."
+            self._bury(message, "MaxDeliveryCountExceeded", reason)
         else:
             self._return(message)
 
@@ -279,12 +282,10 @@ class Queue:
     def _bury(self, message: Message, reason: str | None, description: str | None) -> None:
         assert self.dead_letters is not None
         self._log.remove(message)
-        self.dead_letters._take_dead_letter(message.dead_letter(self.name, reason, description))
-
-    def _take_dead_letter(self, message: Message) -> None:
-        self._log.append(message)
-        self._log.offer(message)
-        self.pump()
+        dead = message.dead_letter(self.name, reason, description)
+        self.dead_letters._log.append(dead)
+        self.dead_letters._log.offer(dead)
+        self.dead_letters.pump()
 
     def _change(self, message: Message, changes: dict[Any, Any] | None) -> None:
         if changes:

@@ -1,6 +1,7 @@
 """The server: listens, tells AMQP from HTTP by the first bytes, and runs the timers of the namespace."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -14,12 +15,14 @@ from geoetl.emulator.clock import SystemClock
 from geoetl.emulator.conditions import RESOURCE_DELETED, ServiceBusError
 from geoetl.emulator.connection import AmqpConnection
 from geoetl.emulator.control import ControlApi
-from geoetl.emulator.http import HttpConnection, HttpRequest, HttpResponse
+from geoetl.emulator.http_connection import HttpConnection, HttpRequest, HttpResponse
 from geoetl.emulator.journal import Journal
 from geoetl.emulator.loop_thread import LoopThread
 from geoetl.emulator.namespace import Namespace
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import AccessPolicy
+
+log = logging.getLogger(__name__)
 
 DEFAULT_KEY_NAME: Final = "RootManageSharedAccessKey"
 #: The key Microsoft's emulator has; it protects nothing, it only lets clients sign.
@@ -196,7 +199,8 @@ class _FrontDoor(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._watch = loop.call_later(_SNIFF_TIMEOUT_S, self._transport.abort)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("connection lost before it said anything: %s", exc)
         self._watch.cancel()
 
     def data_received(self, data: bytes) -> None:

@@ -1,5 +1,6 @@
 """A session: windows, delivery numbers and the links attached to it (AMQP 1.0, part 2.5)."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -27,7 +28,6 @@ from geoetl.emulator.performatives import (
     encode_settled,
     encode_transfer,
 )
-from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import Grants
 from geoetl.emulator.window import MAX_WINDOW, SERIAL_MASK, TransferWindow
 
@@ -135,7 +135,14 @@ class Session:
             if outcome is None and not disposition.settled:
                 self._unsettled[number] = (link, tag)
             elif outcome is not None and not disposition.settled:
-                self.write_body(encode_settled(False, number, outcome))
+                self._answer_settlement(encode_settled(False, number, outcome))
+
+    def _answer_settlement(self, body: bytes) -> None:
+        delay_s = self.broker.faults.settlement_delay_s
+        if delay_s > 0:
+            asyncio.get_running_loop().call_later(delay_s, self.write_body, body)
+        else:
+            self.write_body(body)
 
     def _unsettled_between(self, first: int, last: int) -> list[int]:
         if first == last:
@@ -218,9 +225,9 @@ class Session:
         for link in self._links.values():
             link.close()
 
-    def detach_links(self, concerns: Callable[[Queue | None], bool], error: ServiceBusError) -> int:
-        """Detaches the links whose queue is concerned and returns how many there were."""
-        concerned = [link for link in self._links.values() if not link.is_detached and concerns(link.queue)]
+    def detach_links(self, concerns: Callable[[Link], bool], error: ServiceBusError) -> int:
+        """Detaches the links that are concerned and returns how many there were."""
+        concerned = [link for link in self._links.values() if not link.is_detached and concerns(link)]
         for link in concerned:
             link.detach(error)
         return len(concerned)

@@ -6,6 +6,7 @@ https://learn.microsoft.com/azure/service-bus-messaging/service-bus-sas
 import base64
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
@@ -81,28 +82,46 @@ class Grant:
 
 
 class Grants:
-    """What a connection has been granted so far."""
+    """What a connection has been granted so far.
 
-    def __init__(self) -> None:
+    Args:
+        on_added: called after each addition.
+    """
+
+    def __init__(self, on_added: Callable[[], None] = lambda: None) -> None:
         self._by_path: dict[str, Grant] = {}
+        self._on_added = on_added
+
+    @property
+    def next_expiry(self) -> float:
+        """When the first grant expires, in seconds since the Unix epoch; infinity when none does."""
+        return min((grant.expires_at for grant in self._by_path.values()), default=float("inf"))
 
     def add(self, grant: Grant) -> None:
         """Adds access, or renews it."""
         self._by_path[grant.path] = grant
+        self._on_added()
 
-    def require(self, address: str, now: float) -> Grant:
-        """The longest grant that covers an address.
+    def expire(self, now: float) -> None:
+        """Takes back what has expired."""
+        self._by_path = {path: grant for path, grant in self._by_path.items() if grant.expires_at > now}
+
+    def covers(self, address: str) -> bool:
+        """Whether an address may be used."""
+        path = entity_path(address).lower()
+        return any(grant.covers(path) for grant in self._by_path.values())
+
+    def require(self, address: str) -> None:
+        """Lets the use of an address pass, or not.
 
         Raises:
-            ServiceBusError: none does, or all have expired.
+            ServiceBusError: no grant covers it.
         """
-        path = entity_path(address).lower()
-        covering = [grant for grant in self._by_path.values() if grant.covers(path) and grant.expires_at > now]
-        if not covering:
+        if not self.covers(address):
             raise ServiceBusError(
-                UNAUTHORIZED, f"Unauthorized access. 'Send' or 'Listen' claim(s) are required to use '{path}'."
+                UNAUTHORIZED,
+                f"Unauthorized access. 'Send' or 'Listen' claim(s) are required to use '{entity_path(address)}'.",
             )
-        return max(covering, key=lambda grant: grant.expires_at)
 
 
 def _unauthorized(reason: str) -> ServiceBusError:

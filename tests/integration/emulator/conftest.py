@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,10 +30,11 @@ class PlainHttpTransport(RequestsTransport):
 class Bus:
     """A client of a running server with links it keeps."""
 
-    def __init__(self, server: RunningServer, stack: ExitStack) -> None:
-        self.server = server
+    def __init__(self, connection_string: str, stack: ExitStack) -> None:
+        self.connection_string = connection_string
+        self.address = connection_string.split(";", maxsplit=1)[0].removeprefix("Endpoint=sb://")
         self._stack = stack
-        self.admin = self.new_admin(server.connection_string)
+        self.admin = self.new_admin(connection_string)
         self.client = self.new_client()
         self._links: dict[tuple[str, str], Any] = {}
 
@@ -45,7 +48,7 @@ class Bus:
     def new_client(self, connection_string: str | None = None, **options: Any) -> ServiceBusClient:
         return self._stack.enter_context(
             ServiceBusClient.from_connection_string(
-                connection_string or self.server.connection_string, **{"retry_total": 0, "keep_alive": 0, **options}
+                connection_string or self.connection_string, **{"retry_total": 0, "keep_alive": 0, **options}
             )
         )
 
@@ -63,7 +66,7 @@ class Bus:
         return self._link(key, queue, lambda: self.client.get_queue_receiver(queue, **options))
 
     def control(self, name: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self.server.port}/$control/{name}"
+        url = f"http://{self.address}/$control/{name}"
         data = None if name == "counts" else json.dumps(body or {}).encode()
         with urllib.request.urlopen(urllib.request.Request(url, data), timeout=5) as response:
             return json.load(response)
@@ -86,10 +89,35 @@ def server() -> Iterator[RunningServer]:
 @pytest.fixture(scope="module")
 def bus(server: RunningServer) -> Iterator[Bus]:
     with ExitStack() as stack:
-        yield Bus(server, stack)
+        yield Bus(server.connection_string, stack)
 
 
 @pytest.fixture(scope="module")
 def shared_queue(bus: Bus) -> str:
     """A queue for tests that leave it empty, so that they share its links."""
     return bus.queue(lock_duration="PT30S", max_delivery_count=3)
+
+
+@pytest.fixture
+def new_bus() -> type[Bus]:
+    return Bus
+
+
+@pytest.fixture
+def start_emulator() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
+    """Starts the emulator as a process of its own and returns it with its connection string."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
+        command = [sys.executable, "-m", "geoetl.emulator", "--port", "0", *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

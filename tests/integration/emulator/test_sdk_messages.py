@@ -240,4 +240,4 @@ async def _send_and_receive(connection_string: str, queue: str) -> str:
 def test_asyncio_client_works(bus, shared_queue):
     import asyncio
 
-    assert asyncio.run(_send_and_receive(bus.server.connection_string, shared_queue)) == "aio"
+    assert asyncio.run(_send_and_receive(bus.connection_string, shared_queue)) == "aio"

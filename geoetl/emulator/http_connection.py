@@ -71,7 +71,8 @@ class HttpConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._watch = self._loop.call_later(_IDLE_TIMEOUT_S, self._transport.abort)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why it broke does not matter
+    def connection_lost(self, exc: Exception | None) -> None:
+        log.debug("HTTP connection lost: %s", exc)
         if self._watch is not None:
             self._watch.cancel()
 

@@ -1,0 +1,193 @@
+"""What was accepted is there after a crash: journals are left open and read again, processes are killed."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.servicebus import ServiceBusMessage
+
+from geoetl.emulator.amqp_types import Symbol, Timestamp
+from geoetl.emulator.clock import ManualClock
+from geoetl.emulator.message import SCHEDULED_ENQUEUE_TIME, Message
+from geoetl.emulator.namespace import Namespace
+from geoetl.emulator.queue import Queue
+from geoetl.emulator.sqlite_journal import JournalError, SqliteJournal
+
+
+class Taker:
+    is_peek_lock = True
+    can_take = True
+
+    def __init__(self) -> None:
+        self.taken: list[Message] = []
+
+    def take(self, message: Message) -> None:
+        self.taken.append(message)
+        self.can_take = False
+
+
+def take(queue: Queue) -> Message:
+    taker = Taker()
+    queue.wait(taker)
+    queue.forget(taker)
+    return taker.taken[0]
+
+
+class Reopening:
+    """A namespace on a journal that is given up and read again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock = ManualClock()
+        self._directory = directory
+        self.open()
+
+    def open(self) -> None:
+        self.journal = SqliteJournal(self._directory)
+        self.namespace = Namespace(self.clock, self.journal)
+
+    def reopen(self) -> Queue:
+        self.journal.commit()
+        self.journal.close()
+        self.open()
+        return self.namespace.queue("q")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Reopening]:
+    reopening = Reopening(tmp_path)
+    reopening.namespace.create("q", {"LockDuration": "PT30S", "MaxDeliveryCount": "3", "UserMetadata": "mine"})
+    yield reopening
+    reopening.journal.close()
+
+
+def test_queue_keeps_its_settings(kept):
+    queue = kept.reopen()
+    assert queue.description.lock_duration_s == 30
+    assert queue.description.properties["UserMetadata"] == "mine"
+
+
+def test_message_keeps_content_and_annotations(kept):
+    sent = Message(
+        body=b"b", properties=b"p", application_properties=b"a", annotations={Symbol("x-k"): "v"}, priority=4
+    )
+    kept.namespace.queue("q").send(sent)
+    message = take(kept.reopen())
+    assert (message.body, message.properties, message.application_properties) == (b"b", b"p", b"a")
+    assert (message.annotations, message.priority) == ({Symbol("x-k"): "v"}, 4)
+    assert type(next(iter(message.annotations))) is Symbol
+
+
+def test_lock_survives_and_expires_at_its_time(kept):
+    queue = kept.namespace.queue("q")
+    queue.send(Message(body=b"b"))
+    lock = take(queue).lock_token
+    queue = kept.reopen()
+    assert queue.counts.locked == 1
+    kept.clock.advance(20)
+    queue.renew([lock])
+    queue = kept.reopen()
+    kept.clock.advance(29)
+    kept.namespace.timers.run()
+    assert queue.counts.locked == 1
+    kept.clock.advance(1)
+    kept.namespace.timers.run()
+    assert take(queue).delivery_count == 1
+
+
+def test_delivery_count_schedule_deferral_expiry_and_dead_letters_survive(kept):
+    queue, now = kept.namespace.queue("q"), kept.clock.now()
+    queue.send(Message(body=b"abandoned"))
+    queue.abandon(take(queue).lock_token)
+    queue.defer(take(queue).lock_token)
+    queue.send(Message(body=b"dead"))
+    queue.dead_letter(take(queue).lock_token, "r", "d")
+    queue.send(Message(body=b"later", annotations={SCHEDULED_ENQUEUE_TIME: Timestamp((now + 60) * 1000)}))
+    queue.send(Message(body=b"short", ttl_ms=10_000))
+
+    queue = kept.reopen()
+
+    counts = queue.counts
+    assert (counts.active, counts.scheduled, counts.dead_lettered) == (2, 1, 1)
+    (deferred,) = queue.receive_deferred([1], is_peek_lock=True)
+    assert deferred.delivery_count == 1
+    kept.clock.advance(10)
+    kept.namespace.timers.run()
+    assert queue.counts.active == 1
+    kept.clock.advance(50)
+    kept.namespace.timers.run()
+    assert take(queue).body == b"later"
+    assert take(queue.dead_letters).read_application_properties()["DeadLetterReason"] == "r"
+
+
+def test_sequence_numbers_are_not_given_twice(kept):
+    queue = kept.namespace.queue("q")
+    number = queue.send(Message())
+    queue.complete(take(queue).lock_token)
+    assert kept.reopen().send(Message()) == number + 1
+
+
+def test_deleted_queue_is_gone_with_its_messages(kept):
+    kept.namespace.queue("q").send(Message())
+    kept.namespace.delete("q")
+    kept.namespace.create("q", {})
+    assert kept.reopen().counts.total == 0
+
+
+def test_second_emulator_is_refused_the_same_directory(kept, tmp_path):
+    kept.journal.commit()
+    with pytest.raises(JournalError, match="give another directory"):
+        SqliteJournal(tmp_path)
+
+
+@pytest.mark.chaos
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves sockets open whose peer was killed
+def test_kill_9_loses_nothing_that_was_accepted(tmp_path, start_emulator, new_bus):
+    process, connection_string = start_emulator("--data", str(tmp_path))
+    due = datetime.now(UTC) + timedelta(seconds=3)
+    with ExitStack() as stack:
+        bus = new_bus(connection_string, stack)
+        bus.admin.create_queue("q", lock_duration="PT2S")
+        bus.sender("q").send_messages([ServiceBusMessage(str(number)) for number in range(3)])
+        bus.sender("q").schedule_messages(ServiceBusMessage("later"), due)
+        receiver = bus.receiver("q")
+        (first,) = receiver.receive_messages(1, 3)
+        receiver.complete_message(first)
+        (held,) = receiver.receive_messages(1, 3)
+        assert str(held) == "1"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, connection_string = start_emulator("--data", str(tmp_path))
+    with ExitStack() as stack:
+        bus = new_bus(connection_string, stack)
+        receiver, got, deadline = bus.receiver("q"), {}, time.monotonic() + 15
+        while len(got) < 3 and time.monotonic() < deadline:
+            for message in receiver.receive_messages(1, 4):
+                got[str(message)] = message.delivery_count
+                receiver.complete_message(message)
+        assert got == {"1": 1, "2": 0, "later": 0}
+        assert bus.counts("q")["total"] == 0
+    del bus, receiver, held, first, message
+    gc.collect()
+
+
+def test_unusable_directory_ends_the_command_with_a_message(tmp_path):
+    SqliteJournal(tmp_path).close()
+    (tmp_path / "messages.sqlite").write_bytes(b"not a database" * 100)
+    ended = subprocess.run(
+        [sys.executable, "-m", "geoetl.emulator", "--port", "0", "--data", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Cannot use" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,411 @@
+"""Queue semantics by a clock that is moved: no sockets, no waiting."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from geoetl.emulator.amqp_types import Timestamp
+from geoetl.emulator.clock import ManualClock
+from geoetl.emulator.conditions import ServiceBusError
+from geoetl.emulator.message import SCHEDULED_ENQUEUE_TIME, Message, State
+from geoetl.emulator.namespace import Namespace
+from geoetl.emulator.queue import Queue
+
+
+@dataclass(eq=False)
+class Taker:
+    """A consumer with credit."""
+
+    credit: int = 1
+    is_peek_lock: bool = True
+    taken: list[Message] = field(default_factory=list)
+
+    @property
+    def can_take(self) -> bool:
+        return self.credit > 0
+
+    def take(self, message: Message) -> None:
+        self.credit -= 1
+        self.taken.append(message)
+
+
+class World:
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.namespace = Namespace(self.clock)
+
+    def queue(self, name: str = "q", **properties: str) -> Queue:
+        return self.namespace.create(name, properties)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.namespace.timers.run()
+
+    def send(self, queue: Queue, body: str = "x", *, due_in: float | None = None, ttl_s: float | None = None) -> int:
+        message = Message(body=body.encode(), ttl_ms=None if ttl_s is None else int(ttl_s * 1000))
+        if due_in is not None:
+            message.annotations = {SCHEDULED_ENQUEUE_TIME: Timestamp((self.clock.now() + due_in) * 1000)}
+        return queue.send(message)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def take(queue: Queue) -> Message | None:
+    taker = Taker()
+    queue.wait(taker)
+    queue.forget(taker)
+    return taker.taken[0] if taker.taken else None
+
+
+def token(message: Message | None) -> bytes:
+    assert message is not None
+    assert message.lock_token is not None
+    return message.lock_token
+
+
+def test_messages_come_in_order_and_are_gone_when_completed(world):
+    queue = world.queue()
+    for body in "abc":
+        world.send(queue, body)
+    for body in b"a", b"b", b"c":
+        message = take(queue)
+        assert message.body == body
+        queue.complete(token(message))
+    assert queue.counts.total == 0
+    assert take(queue) is None
+
+
+def test_waiting_consumer_is_woken_by_a_message(world):
+    queue, taker = world.queue(), Taker()
+    queue.wait(taker)
+    world.send(queue)
+    assert len(taker.taken) == 1
+
+
+def test_consumers_take_turns_and_no_more_than_their_credit(world):
+    queue, one, two = world.queue(), Taker(credit=2), Taker(credit=5)
+    queue.wait(one)
+    queue.wait(two)
+    for body in "abcdef":
+        world.send(queue, body)
+    assert [m.body for m in one.taken] == [b"a", b"c"]
+    assert [m.body for m in two.taken] == [b"b", b"d", b"e", b"f"]
+
+
+def test_forgotten_consumer_gets_nothing_and_its_locks_stay(world):
+    queue, taker = world.queue(), Taker(credit=5)
+    queue.wait(taker)
+    world.send(queue)
+    queue.forget(taker)
+    world.send(queue)
+    assert len(taker.taken) == 1
+    assert queue.counts.locked == 1
+
+
+def test_receive_and_delete_removes_as_it_hands_out(world):
+    queue, taker = world.queue(), Taker(is_peek_lock=False)
+    world.send(queue)
+    queue.wait(taker)
+    assert taker.taken[0].lock_token is None
+    assert queue.counts.total == 0
+
+
+def test_released_message_returns_to_its_place_with_its_count(world):
+    queue = world.queue()
+    world.send(queue, "a")
+    world.send(queue, "b")
+    queue.release(token(take(queue)))
+    again = take(queue)
+    assert (again.body, again.delivery_count) == (b"a", 0)
+
+
+def test_abandoned_message_returns_with_one_delivery_more(world):
+    queue = world.queue()
+    world.send(queue)
+    queue.abandon(token(take(queue)), {"why": "tired"})
+    again = take(queue)
+    assert again.delivery_count == 1
+    assert again.read_application_properties() == {"why": "tired"}
+
+
+def test_settling_twice_is_refused(world):
+    queue = world.queue()
+    world.send(queue)
+    lock = token(take(queue))
+    queue.complete(lock)
+    for settle in (queue.complete, queue.release, queue.abandon, queue.defer):
+        with pytest.raises(ServiceBusError, match="message-lock-lost"):
+            settle(lock)
+
+
+def test_expired_lock_returns_the_message_and_refuses_its_holder(world):
+    queue = world.queue(LockDuration="PT30S")
+    world.send(queue)
+    lock, waiting = token(take(queue)), Taker()
+    queue.wait(waiting)
+    world.pass_time(29.9)
+    assert waiting.taken == []
+    world.pass_time(0.1)
+    assert waiting.taken[0].delivery_count == 1
+    with pytest.raises(ServiceBusError, match="message-lock-lost"):
+        queue.complete(lock)
+
+
+def test_lock_is_lost_at_its_time_even_before_the_timer_ran(world):
+    queue = world.queue(LockDuration="PT30S")
+    world.send(queue)
+    lock = token(take(queue))
+    world.clock.advance(30)
+    with pytest.raises(ServiceBusError, match="message-lock-lost"):
+        queue.complete(lock)
+    with pytest.raises(ServiceBusError, match="message-lock-lost"):
+        queue.renew([lock])
+    world.namespace.timers.run()
+    assert take(queue).delivery_count == 1
+
+
+def test_renewed_lock_lasts_from_the_renewal(world):
+    queue = world.queue(LockDuration="PT30S")
+    world.send(queue)
+    lock = token(take(queue))
+    for _ in range(5):
+        world.pass_time(20)
+        assert queue.renew([lock]) == [world.clock.now() + 30]
+    queue.complete(lock)
+    assert queue.counts.total == 0
+
+
+def test_one_dead_lock_renews_none(world):
+    queue = world.queue(LockDuration="PT30S")
+    world.send(queue)
+    lock = token(take(queue))
+    world.pass_time(20)
+    with pytest.raises(ServiceBusError, match="message-lock-lost"):
+        queue.renew([lock, b"?" * 16])
+    world.pass_time(10)
+    assert queue.counts.locked == 0
+
+
+def test_message_is_dead_lettered_when_its_deliveries_are_spent(world):
+    queue = world.queue(MaxDeliveryCount="2", LockDuration="PT5S")
+    world.send(queue)
+    queue.abandon(token(take(queue)))
+    take(queue)
+    world.pass_time(5)
+    assert (queue.counts.active, queue.counts.dead_lettered) == (0, 1)
+    dead = take(queue.dead_letters)
+    assert dead.read_application_properties() == {
+        "DeadLetterReason": "MaxDeliveryCountExceeded",
+        "DeadLetterErrorDescription": "Message could not be consumed after 2 delivery attempts.",
+    }
+    assert dead.delivery_count == 2
+
+
+def test_dead_letter_can_be_abandoned_for_ever_but_not_dead_lettered(world):
+    queue = world.queue(MaxDeliveryCount="1")
+    world.send(queue)
+    queue.dead_letter(token(take(queue)), "r", "d")
+    dead = queue.dead_letters
+    for _ in range(5):
+        dead.abandon(token(take(dead)))
+    lock = token(take(dead))
+    with pytest.raises(ServiceBusError, match="not-allowed"):
+        dead.dead_letter(lock, None, None)
+    with pytest.raises(ServiceBusError, match="not-allowed"):
+        dead.send(Message())
+    dead.complete(lock)
+    assert queue.counts.total == 0
+
+
+def test_dead_letter_with_unreadable_properties_is_kept(world):
+    queue = world.queue()
+    queue.send(Message(body=b"b", application_properties=b"\x00\x53\x74\xff"))
+    queue.dead_letter(token(take(queue)), "bad", None)
+    assert take(queue.dead_letters).read_application_properties() == {"DeadLetterReason": "bad"}
+
+
+def test_scheduled_message_becomes_active_at_its_time_under_a_new_number(world):
+    queue, taker = world.queue(), Taker(credit=2)
+    queue.wait(taker)
+    number = world.send(queue, "later", due_in=10)
+    world.send(queue, "now")
+    assert (queue.counts.active, queue.counts.scheduled) == (1, 1)
+    world.pass_time(9.9)
+    assert [m.body for m in taker.taken] == [b"now"]
+    world.pass_time(0.1)
+    assert taker.taken[1].body == b"later"
+    assert taker.taken[1].sequence_number > number
+    assert taker.taken[1].enqueued_at == world.clock.now()
+    assert queue.counts.scheduled == 0
+
+
+def test_message_scheduled_for_the_past_is_active_at_once(world):
+    queue = world.queue()
+    world.send(queue, due_in=-5)
+    assert take(queue) is not None
+
+
+def test_cancelled_message_never_comes(world):
+    queue = world.queue()
+    number = world.send(queue, due_in=10)
+    queue.cancel_scheduled(number)
+    world.pass_time(20)
+    assert queue.counts.total == 0
+    with pytest.raises(ServiceBusError, match="message-not-found"):
+        queue.cancel_scheduled(number)
+
+
+def test_only_scheduled_messages_can_be_cancelled(world):
+    queue = world.queue()
+    number = world.send(queue)
+    with pytest.raises(ServiceBusError, match="message-not-found"):
+        queue.cancel_scheduled(number)
+
+
+def test_deferred_message_is_received_by_number_only(world):
+    queue = world.queue()
+    number = world.send(queue)
+    queue.defer(token(take(queue)))
+    assert take(queue) is None
+    assert queue.counts.active == 1
+    (message,) = queue.receive_deferred([number], is_peek_lock=True)
+    with pytest.raises(ServiceBusError, match="message-not-found"):
+        queue.receive_deferred([number], is_peek_lock=True)
+    queue.abandon(token(message))
+    (message,) = queue.receive_deferred([number], is_peek_lock=True)
+    assert message.delivery_count == 1
+    queue.complete(token(message))
+    assert queue.counts.total == 0
+
+
+def test_message_expires_by_its_own_or_the_queues_time_to_live(world):
+    queue = world.queue(DefaultMessageTimeToLive="PT1M")
+    world.send(queue, "short", ttl_s=10)
+    world.send(queue, "long", ttl_s=600)
+    world.pass_time(10)
+    assert [m.body for m in queue.peek(0, 9)] == [b"long"]
+    world.pass_time(50)
+    assert queue.counts.total == 0
+
+
+def test_expired_message_is_dead_lettered_where_the_queue_says_so(world):
+    queue = world.queue(DeadLetteringOnMessageExpiration="true")
+    world.send(queue, ttl_s=10)
+    world.pass_time(10)
+    dead = take(queue.dead_letters)
+    assert dead.read_application_properties()["DeadLetterReason"] == "TTLExpiredException"
+    world.pass_time(timedelta(days=99).total_seconds())
+    assert queue.counts.dead_lettered == 1
+
+
+def test_locked_message_may_be_completed_after_it_expired_but_is_not_given_again(world):
+    queue = world.queue(LockDuration="PT1M")
+    world.send(queue, "a", ttl_s=10)
+    world.send(queue, "b", ttl_s=10)
+    first, second = take(queue), take(queue)
+    world.pass_time(20)
+    queue.complete(token(first))
+    queue.release(token(second))
+    assert queue.counts.total == 0
+
+
+def test_time_to_live_of_a_scheduled_message_starts_when_it_is_due(world):
+    queue = world.queue()
+    world.send(queue, due_in=100, ttl_s=10)
+    world.pass_time(100)
+    world.pass_time(9)
+    assert queue.counts.active == 1
+    world.pass_time(1)
+    assert queue.counts.total == 0
+
+
+def test_peek_shows_every_state_and_takes_nothing(world):
+    queue = world.queue()
+    for body in "abcd":
+        world.send(queue, body)
+    world.send(queue, "e", due_in=99)
+    take(queue)
+    queue.defer(token(take(queue)))
+    seen = queue.peek(2, 3)
+    assert [(m.body, m.state) for m in seen] == [
+        (b"b", State.DEFERRED),
+        (b"c", State.ACTIVE),
+        (b"d", State.ACTIVE),
+    ]
+    assert queue.peek(5, 10)[0].state is State.SCHEDULED
+    assert queue.counts.locked == 1
+
+
+def test_lost_locks_give_all_messages_back(world):
+    queue = world.queue()
+    world.send(queue)
+    lock = token(take(queue))
+    assert queue.expire_locks() == 1
+    assert queue.expire_locks() == 0
+    with pytest.raises(ServiceBusError, match="message-lock-lost"):
+        queue.complete(lock)
+    assert take(queue).delivery_count == 1
+
+
+def test_new_settings_hold_for_what_comes(world):
+    queue = world.queue(MaxDeliveryCount="5")
+    world.send(queue)
+    world.namespace.update("Q", {"MaxDeliveryCount": "1", "LockDuration": "PT5S"})
+    assert take(queue).locked_until == world.clock.now() + 5
+    world.pass_time(5)
+    assert queue.counts.dead_lettered == 1
+
+
+def test_timers_ask_to_be_run_at_the_earliest_time(world):
+    asked: list[float] = []
+    world.namespace.timers.on_earlier = asked.append
+    queue, start = world.queue(LockDuration="PT30S"), world.clock.now()
+    world.send(queue, due_in=100)
+    world.send(queue)
+    take(queue)
+    world.send(queue, ttl_s=5)
+    assert asked == [start + 100, start + 30, start + 5]
+    world.clock.advance(5)
+    assert world.namespace.timers.run() == start + 30
+
+
+def test_idle_queue_deletes_itself(world):
+    queue = world.queue(AutoDeleteOnIdle="PT10M")
+    world.pass_time(599)
+    assert world.namespace.queue("q") is queue
+    world.send(queue)
+    world.pass_time(599)
+    assert not queue.is_deleted
+    world.pass_time(1)
+    assert queue.is_deleted
+    with pytest.raises(ServiceBusError, match="not-found"):
+        world.namespace.queue("q")
+
+
+def test_queue_someone_waits_at_is_not_idle(world):
+    queue, taker = world.queue(AutoDeleteOnIdle="PT10M"), Taker()
+    queue.wait(taker)
+    world.pass_time(3600)
+    assert not queue.is_deleted
+    queue.forget(taker)
+    world.pass_time(600)
+    assert queue.is_deleted
+
+
+def test_queue_that_is_told_to_stay_stays(world):
+    queue = world.queue(AutoDeleteOnIdle="PT10M")
+    world.namespace.update("q", {})
+    world.pass_time(3600)
+    assert not queue.is_deleted
+
+
+def test_new_queue_of_the_same_name_is_not_deleted_for_the_old_one(world):
+    world.queue(AutoDeleteOnIdle="PT10M")
+    world.namespace.delete("q")
+    queue = world.queue()
+    world.pass_time(3600)
+    assert world.namespace.queue("q") is queue
