@@ -153,10 +153,11 @@ class Transport(virtual.Transport):
 
     def as_uri(
         self,
-        uri: str,  # noqa: ARG002 - kombu may have cut it
+        uri: str,
         include_password: bool = False,
         mask: str = "**",
     ) -> str:
+        del uri  # kombu may have cut it at a ';'
         return self._address.as_uri(mask=None if include_password else mask)
 
     @property
