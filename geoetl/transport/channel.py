@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from string import punctuation
 from typing import TYPE_CHECKING, Any
 
-from amqp.protocol import queue_declare_ok_t
 from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
@@ -80,7 +79,8 @@ class Channel(virtual.Channel):
             return super().queue_declare(queue, passive=True, **kwargs)
         name = queue or f"amq.gen-{uuid()}"
         self._new_queue(name, **kwargs)
-        return queue_declare_ok_t(name, 0, 0)
+        # kombu re-exports the tuple of a library that is its own dependency, not ours.
+        return virtual.base.queue_declare_ok_t(name, 0, 0)  # pyright: ignore[reportPrivateImportUsage]
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
         self.namespace.declarations.ensure(self.entity(queue), idle_limit=_idle_limit(kwargs))

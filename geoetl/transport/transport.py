@@ -157,6 +157,7 @@ class Transport(virtual.Transport):
         include_password: bool = False,
         mask: str = "**",
     ) -> str:
+        del uri  # kombu may have cut it at a ';'
         return self._address.as_uri(mask=None if include_password else mask)
 
     @property
