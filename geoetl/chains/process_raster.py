@@ -26,7 +26,7 @@ from geoetl.models.raster import (
 from geoetl.models.refs import BlobRef
 from geoetl.models.tasks import TaskName
 from geoetl.preflight.collections import collection_exists
-from geoetl.preflight.raster_headers import raster_headers
+from geoetl.preflight.raster_headers import RASTER_HEADERS, raster_headers
 from geoetl.storage.paths import cog_ref
 
 _MAX_SOURCES = 10_000
@@ -88,7 +88,7 @@ class ProcessRaster(JobSpec):
 
 
 def _header(progress: Progress, index: int) -> RasterFacts:
-    return RasterFacts.model_validate(progress.facts["raster-headers"][f"sources[{index}]"])
+    return RasterFacts.model_validate(progress.facts[RASTER_HEADERS][f"sources[{index}]"])
 
 
 def inspect(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:

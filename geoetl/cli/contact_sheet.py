@@ -44,7 +44,7 @@ def write_contact_sheet(pictures: Sequence[Picture], target: Path) -> None:
         thumbnail.thumbnail((_CELL, _CELL))
         cell = _checkered(thumbnail.size)
         cell.alpha_composite(thumbnail)
-        sheet.paste(cell.convert("RGB"), (left + (_CELL - thumbnail.width) // 2, top + (_CELL - thumbnail.height) // 2))
+        sheet.paste(cell.convert("RGB"), (left + (_CELL - thumbnail.width) // 2, top + _CELL - thumbnail.height))
         draw.text((left, top + _CELL + 6), picture.title, fill=_INK, font=title_font)
         draw.text((left, top + _CELL + 26), picture.caption, fill=_FAINT, font=caption_font)
     sheet.save(target)

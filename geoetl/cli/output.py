@@ -22,6 +22,9 @@ EXIT_FAILED = 1
 #: Something is away; the same command may work later (EX_TEMPFAIL of sysexits.h).
 EXIT_TEMPORARY = 75
 
+#: Columns where no terminal says how many: nothing is folded in a pipe.
+_WIDE = 400
+
 _COLORS = {
     "completed": "green", "succeeded": "green", "healthy": "green", "failed": "red", "unhealthy": "red",
     "running": "cyan", "completing": "cyan", "cancelled": "yellow", "skipped": "yellow",
@@ -31,7 +34,7 @@ _COLORS = {
 def console(*, stderr: bool = False) -> Console:
     """Where to print. Off a terminal lines are not cut at 80 columns."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else 160, highlight=False, soft_wrap=True)
+    return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=True)
 
 
 def say(text: str = "") -> None:

@@ -25,6 +25,9 @@ from geoetl.local.workers import Worker
 
 type Progress = Callable[[str], None]
 
+#: Decoded bytes above which a raster goes to the ``gdal`` queue.
+_GDAL_THRESHOLD_BYTES = 20_000_000
+
 _QUEUES = ("standard", "gdal")
 
 
@@ -153,6 +156,8 @@ class Stack:
             "GEOETL_STORAGE__BRONZE__CONNECTION_STRING": self._azurite.connection_string,
             "GEOETL_STORAGE__SILVER__CONNECTION_STRING": self._azurite.connection_string,
             "GEOETL_BROKER__CONNECTION_STRING": self._emulator.connection_string,
+            # Low, so that both queues have something to do on one machine.
+            "GEOETL_RASTER__GDAL_THRESHOLD_BYTES": str(_GDAL_THRESHOLD_BYTES),
         }
 
     @contextmanager

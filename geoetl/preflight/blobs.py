@@ -9,6 +9,7 @@ from geoetl.models.raster import BlobFacts
 from geoetl.models.refs import BlobRef
 from geoetl.preflight.checks import Check, Outcome, Services, Subject
 from geoetl.preflight.each import CheckEach
+from geoetl.storage.base import BlobStore
 
 #: Key of these facts in a report.
 BLOBS_EXIST = "blobs-exist"
@@ -24,20 +25,35 @@ def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int 
     """
 
     def verdict(subject: Subject, _spec: BaseModel, services: Services) -> Outcome:
-        ref = cast("BlobRef", subject.value)
-        found = services.store.properties(ref)
-        facts = BlobFacts(
-            size_bytes=found.size_bytes,
-            etag=found.etag,
-            content_type=found.content_type,
-            last_modified=found.last_modified,
+        facts, finding = check_blob(
+            services.store,
+            cast("BlobRef", subject.value),
+            parameter=subject.parameter,
+            min_bytes=services.min_source_bytes if min_bytes is None else min_bytes,
+            max_bytes=services.max_source_bytes if max_bytes is None else max_bytes,
         )
-        smallest = services.min_source_bytes if min_bytes is None else min_bytes
-        largest = services.max_source_bytes if max_bytes is None else max_bytes
-        finding = _size_finding(ref, found.size_bytes, smallest, largest, subject.parameter)
         return Outcome(findings=() if finding is None else (finding,), fact=facts)
 
     return CheckEach(BLOBS_EXIST, parameter, verdict)
+
+
+def check_blob(
+    store: BlobStore, ref: BlobRef, *, parameter: str, min_bytes: int, max_bytes: int | None
+) -> tuple[BlobFacts, Finding | None]:
+    """What the store says of a blob, and what is wrong with its size.
+
+    Raises:
+        BlobNotFound: There is no such blob.
+        TransientError: The storage is away.
+    """
+    found = store.properties(ref)
+    facts = BlobFacts(
+        size_bytes=found.size_bytes,
+        etag=found.etag,
+        content_type=found.content_type,
+        last_modified=found.last_modified,
+    )
+    return facts, _size_finding(ref, found.size_bytes, min_bytes, max_bytes, parameter)
 
 
 def _size_finding(ref: BlobRef, size: int, smallest: int, largest: int | None, parameter: str) -> Finding | None:

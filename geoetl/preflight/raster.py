@@ -3,14 +3,13 @@
 Here is what needs the store; ``raster_rules.py`` judges what was found.
 """
 
-from functools import partial
-
-from geoetl.errors import BadData, Finding
+from geoetl.errors import BadData, Finding, GeoEtlError
 from geoetl.gdal.formats import HEAD_BYTES, sniff
 from geoetl.gdal.header import read_facts
 from geoetl.gdal.layout import check_tiff_layout
 from geoetl.models.raster import BlobFacts, RasterFacts
 from geoetl.models.refs import BlobRef
+from geoetl.preflight.blobs import check_blob
 from geoetl.preflight.raster_rules import RasterOptions, check_facts
 from geoetl.storage.base import BlobChanged, BlobNotFound, BlobStore
 
@@ -37,36 +36,23 @@ def check_raster(
     Raises:
         TransientError: The storage is away; nothing is known about the source.
     """
-    finding = partial(Finding, parameter=parameter)
     try:
-        properties = store.properties(ref)
-    except BlobNotFound:
-        return None, [
-            finding(
-                code="blob-missing",
-                message=f"Reading {ref} failed: there is no such blob.",
-                hint="Check the container and the path (case matters), or upload the file.",
-            )
-        ]
-    blob = BlobFacts(
-        size_bytes=properties.size_bytes,
-        etag=properties.etag,
-        content_type=properties.content_type,
-        last_modified=properties.last_modified,
-    )
+        blob, wrong_size = check_blob(store, ref, parameter=parameter, min_bytes=1, max_bytes=max_bytes)
+    except BlobNotFound as exc:
+        return None, [_finding(exc, parameter)]
+    findings = [wrong_size] if wrong_size else []
     if blob.size_bytes == 0:
-        message = f"Reading {ref} found an empty blob (0 bytes)."
-        return None, [finding(code="empty-blob", message=message, hint="Upload the file again.")]
-    findings: list[Finding] = []
-    if blob.size_bytes > max_bytes:
-        message = f"{ref} has {blob.size_bytes:,} bytes; a source may have up to {max_bytes:,}."
-        findings.append(finding(code="too-large", message=message, hint="Split it, or raise the limit."))
+        return None, findings
     try:
         facts = _read_header(store, ref, blob)
     except (BadData, BlobChanged, BlobNotFound) as exc:
-        return None, [*findings, finding(code=exc.code, message=exc.message, hint=exc.hint)]
+        return None, [*findings, _finding(exc, parameter)]
     findings += [f.model_copy(update={"parameter": parameter}) for f in check_facts(facts, ref, options)]
     return facts, findings
+
+
+def _finding(error: GeoEtlError, parameter: str) -> Finding:
+    return Finding(code=error.code, message=error.message, hint=error.hint, parameter=parameter)
 
 
 def _read_header(store: BlobStore, ref: BlobRef, blob: BlobFacts) -> RasterFacts:

@@ -1,52 +1,48 @@
 """The check of raster headers, as a job type lists it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import fields
 from typing import Any, cast
 
 from pydantic import BaseModel
 
 from geoetl.models.refs import BlobRef
-from geoetl.preflight.checks import Outcome, Services, Subject
-from geoetl.preflight.each import subjects_of
+from geoetl.preflight.checks import Check, Outcome, Services, Subject
+from geoetl.preflight.each import CheckEach
 from geoetl.preflight.raster import check_raster
 from geoetl.preflight.raster_rules import RasterOptions
 
+#: Key of these facts in a report.
+RASTER_HEADERS = "raster-headers"
 
-@dataclass(frozen=True, slots=True)
-class RasterHeaders:
-    """The source is a raster that the job's options fit; its fact is a ``RasterFacts``."""
-
-    parameter: str
-    name: str = "raster-headers"
-
-    def subjects(self, spec: BaseModel) -> Sequence[Subject]:
-        return subjects_of(spec, self.parameter)
-
-    def __call__(self, subject: Subject, spec: BaseModel, services: Services, /) -> Outcome:
-        facts, findings = check_raster(
-            services.store,
-            cast("BlobRef", subject.value),
-            parameter=subject.parameter,
-            options=_options(spec),
-            max_bytes=services.max_source_bytes or 2**63,
-        )
-        return Outcome(findings=tuple(findings), fact=facts)
+_NO_LIMIT = 2**63
 
 
-def raster_headers(parameter: str) -> RasterHeaders:
-    """Check the header of the raster, or of each raster of the list, that a parameter names.
+def raster_headers(parameter: str) -> Check:
+    """The raster, or each raster of a list, exists and fits the job's options; the fact is a ``RasterFacts``.
 
     Options are read from the fields of the spec that are named like those of ``RasterOptions``.
 
     Args:
         parameter: Field of the spec: a ``BlobRef``, or a sequence of them.
     """
-    return RasterHeaders(parameter)
+
+    def verdict(subject: Subject, spec: BaseModel, services: Services) -> Outcome:
+        facts, findings = check_raster(
+            services.store,
+            cast("BlobRef", subject.value),
+            parameter=subject.parameter,
+            options=_options(spec),
+            max_bytes=services.max_source_bytes or _NO_LIMIT,
+        )
+        return Outcome(findings=tuple(findings), fact=facts)
+
+    return CheckEach(RASTER_HEADERS, parameter, verdict)
 
 
 def _options(spec: BaseModel) -> RasterOptions:
     given: dict[str, Any] = {
-        name: getattr(spec, name) for name in RasterOptions.__dataclass_fields__ if name in type(spec).model_fields
+        field.name: getattr(spec, field.name)
+        for field in fields(RasterOptions)
+        if field.name in type(spec).model_fields
     }
     return RasterOptions(**given)

@@ -31,7 +31,7 @@ class FolderStore:
     def properties(self, ref: BlobRef) -> BlobProperties:
         path = self.path(ref)
         if not path.is_file():
-            raise BlobNotFound(f"{ref} does not exist.")
+            raise BlobNotFound(f"{ref} does not exist.", hint="Upload it.")
         about = json.loads(self._about(ref).read_text()) if self._about(ref).exists() else {}
         return BlobProperties(
             ref=ref,
@@ -122,6 +122,7 @@ class ListPublisher:
         run_id: RunId,
         job_id: str,
         token: PublicationToken,
+        create_collection: bool = False,
     ) -> list[str]:
         self.published.extend(publications)
         self.token = token

@@ -56,7 +56,7 @@ def test_missing_blob_is_found(store):
 
 
 def test_empty_blob_is_found(store):
-    assert codes(store, b"") == {"empty-blob"}
+    assert codes(store, b"") == {"blob-empty"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_all_findings_come_at_once(store, tmp_path):
     content = geotiff(tmp_path / "a.tif", crs=None, transform=None)
     options = RasterOptions(nodata=-1, profile="webp")
     assert codes(store, content, options, max_bytes=100) == {
-        "too-large", "no-crs", "no-geotransform", "profile-unsuitable", "nodata-out-of-range", "no-datetime",
+        "blob-too-large", "no-crs", "no-geotransform", "profile-unsuitable", "nodata-out-of-range", "no-datetime",
     }  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_statistics_are_of_the_valid_pixels(store, ctx, tmp_path):
 
 def test_checks_may_run_in_many_threads_at_once(store, tmp_path):
     contents = [geotiff(tmp_path / "a.tif"), geotiff(tmp_path / "b.tif", crs=None, transform=None), b"text", b""]
-    expected = [set(), {"no-crs", "no-geotransform"}, {"not-a-raster"}, {"empty-blob"}]
+    expected = [set(), {"no-crs", "no-geotransform"}, {"not-a-raster"}, {"blob-empty"}]
     refs = [BlobRef(f"bronze://raw/{number}.tif") for number in range(len(contents))]
     for ref, content in zip(refs, contents, strict=True):
         store.upload(ref, content, content_type="image/tiff")
