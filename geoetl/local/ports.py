@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,14 @@ class Ports:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Components start at the same time, each asking for its port.
+        self._turn = threading.RLock()
 
     def of(self, name: str) -> int:
         """The service's port, chosen now if it has none."""
-        choice = self._read().get(name)
-        return choice.port if choice else self._choose(name)
+        with self._turn:
+            choice = self._read().get(name)
+            return choice.port if choice else self._choose(name)
 
     def claim(self, name: str) -> int:
         """The service's port, which nobody listens on; one that was never used is chosen again where taken.
@@ -56,20 +60,22 @@ class Ports:
 
     def confirm(self, name: str) -> None:
         """Note that the service listens on its port: from now on it is kept."""
-        choices = self._read()
-        choices[name] = _Choice(port=choices[name].port, is_used=True)
-        self._write(choices)
+        with self._turn:
+            choices = self._read()
+            choices[name] = _Choice(port=choices[name].port, is_used=True)
+            self._write(choices)
 
     def _choose(self, name: str) -> int:
-        choices = self._read()
-        others = {choice.port for choice in choices.values()}
-        for _ in range(_TRIES):
-            port = random.choice(_RANGE)  # noqa: S311  # no secret: it only has to differ from other stacks' ports
-            if port not in others and is_free(port):
-                choices[name] = _Choice(port=port, is_used=False)
-                self._write(choices)
-                return port
-        raise SystemFault(f"No free port was found between {_RANGE.start} and {_RANGE.stop} in {_TRIES} tries.")
+        with self._turn:
+            choices = self._read()
+            others = {choice.port for choice in choices.values()}
+            for _ in range(_TRIES):
+                port = random.choice(_RANGE)  # noqa: S311  # no secret: it only has to differ from other stacks' ports
+                if port not in others and is_free(port):
+                    choices[name] = _Choice(port=port, is_used=False)
+                    self._write(choices)
+                    return port
+            raise SystemFault(f"No free port was found between {_RANGE.start} and {_RANGE.stop} in {_TRIES} tries.")
 
     def _read(self) -> dict[str, _Choice]:
         try:

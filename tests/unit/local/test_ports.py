@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,13 @@ def test_a_broken_file_is_not_taken_for_an_empty_one(tmp_path: Path):
     (tmp_path / "ports.json").write_text("[")
     with pytest.raises(SystemFault, match="not a list of ports"):
         Ports(tmp_path / "ports.json").of("blobs")
+
+
+def test_services_that_start_at_once_keep_each_others_ports(tmp_path):
+    ports = Ports(tmp_path / "ports.json")
+    names = [f"service-{n}" for n in range(24)]
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = dict(zip(names, pool.map(ports.claim, names), strict=True))
+
+    assert {name: Ports(tmp_path / "ports.json").of(name) for name in names} == claimed
