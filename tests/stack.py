@@ -15,8 +15,8 @@ from geoetl.db.connections import connect
 from geoetl.db.pgstac import bootstrap_pgstac
 from geoetl.db.provision import Layout, grant_app, grant_business, provision
 from geoetl.db.schema import load_migrations, migrate
-from geoetl.errors import SystemFault
 from geoetl.local.azurite import Azurite
+from geoetl.local.component import ToolMissing
 from geoetl.local.ports import Ports
 from geoetl.local.postgres import PostgresCluster
 
@@ -24,14 +24,14 @@ _TEMPLATES = Layout(app_db="template_app", business_db="template_business")
 
 
 def require[T](start: Callable[[], T]) -> T:
-    """Start a service; where this machine lacks it, skip the test (fail in CI)."""
+    """Start a service; where its program is not installed, skip the test (fail in CI)."""
     try:
         return start()
-    except SystemFault as exc:
+    except ToolMissing as exc:
         _missing(exc)
 
 
-def _missing(exc: SystemFault) -> NoReturn:
+def _missing(exc: ToolMissing) -> NoReturn:
     if os.environ.get("CI"):
         raise exc
     pytest.skip(str(exc))

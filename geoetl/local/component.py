@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from geoetl.errors import SystemFault
+
 type HealthState = Literal["healthy", "unhealthy", "stopped"]
 
 
@@ -12,6 +14,12 @@ class Health:
 
     state: HealthState
     detail: str = ""
+
+
+class ToolMissing(SystemFault):
+    """A program that the embedded stack needs is not installed, and could not be."""
+
+    default_code = "tool-missing"
 
 
 def ignore_progress(line: str) -> None:

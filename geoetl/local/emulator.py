@@ -1,5 +1,6 @@
 """The Service Bus emulator as a process of the stack."""
 
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -16,11 +17,12 @@ _KEY = "geoetl-local-emulator"
 
 
 class Emulator:
-    """One emulator: AMQP and administration on one port, messages in memory."""
+    """One emulator: AMQP and administration on one port, queues and messages on disk."""
 
     name = "emulator"
 
-    def __init__(self, *, ports: Ports, log: Path, record: Path) -> None:
+    def __init__(self, *, folder: Path, ports: Ports, log: Path, record: Path) -> None:
+        self._folder = folder
         self._ports = ports
         self._log = log
         self._record = record
@@ -42,20 +44,23 @@ class Emulator:
         process = Process.read(self._record)
         if process is None or not process.is_running:
             port = self._ports.claim(self.name)
-            command = [sys.executable, "-m", "geoetl.emulator", "--port", str(port), "--key", _KEY]
+            self._folder.mkdir(parents=True, exist_ok=True)
+            options = ["--port", str(port), "--key", _KEY, "--data", str(self._folder)]
+            command = [sys.executable, "-m", "geoetl.emulator", *options]
             process = start(command, log=self._log, record=self._record)
         wait_until_ready(process, self._answers, what="The Service Bus emulator", log=self._log, timeout_s=30)
         self._ports.confirm(self.name)
 
     def stop(self) -> None:
-        """Stop it. Its messages are gone; the engine sends again what the app database still waits for."""
+        """Stop it; queues and messages stay."""
         process = Process.read(self._record)
         if process is not None:
             process.stop()
         self._record.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Nothing: it keeps nothing on disk."""
+        """Delete all queues and messages."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def health(self) -> Health:
         """By the beginning of an AMQP handshake."""

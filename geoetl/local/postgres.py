@@ -14,7 +14,7 @@ from pathlib import Path
 from geoetl.config.database import DatabaseTarget
 from geoetl.db.connections import DatabaseUnavailable, connect
 from geoetl.errors import SystemFault
-from geoetl.local.component import Health
+from geoetl.local.component import Health, ToolMissing
 from geoetl.local.processes import Process, run, start, wait_until_ready
 
 #: Where Debian keeps one folder per major version.
@@ -25,9 +25,9 @@ _MAX_SOCKET_DIR_CHARS = 80
 _PORT = 5432
 SUPERUSER = "postgres"
 
-_SAFE = {"synchronous_commit": "off"}
-#: For clusters that live as long as a test run: a crash of the machine may lose them.
-_EPHEMERAL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+#: For clusters that live as long as a test run: a crash of the machine may lose them, a kill of the server may not
+#: (so ``synchronous_commit`` stays on: without it a commit may still be in the server's memory when it is killed).
+_EPHEMERAL = {"fsync": "off", "full_page_writes": "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Launcher:
         """The first way that works here: as we are, in a user namespace, as the user ``postgres``.
 
         Raises:
-            SystemFault: Root, without user namespaces, and without a user ``postgres``.
+            ToolMissing: Root, without user namespaces, and without a user ``postgres``.
         """
         if os.geteuid() != 0:
             return cls(prefix=())
@@ -56,7 +56,7 @@ class Launcher:
         for launcher in (namespace, account):
             if launcher.works():
                 return launcher
-        raise SystemFault(
+        raise ToolMissing(
             "PostgreSQL refuses to run as root; neither `unshare --user` nor `setpriv --reuid=postgres` works here.",
             hint="Run as an ordinary user.",
         )
@@ -80,7 +80,7 @@ def find_programs(root: Path = _DEBIAN_ROOT) -> Path:
     """The folder of the newest PostgreSQL that has PostGIS, else of the ``postgres`` on the path.
 
     Raises:
-        SystemFault: There is none.
+        ToolMissing: There is none.
     """
     for folder in sorted(root.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]), reverse=True):
         share = Path("/usr/share/postgresql") / folder.parts[-3]
@@ -89,7 +89,7 @@ def find_programs(root: Path = _DEBIAN_ROOT) -> Path:
     on_path = shutil.which("postgres")
     if on_path:
         return Path(on_path).resolve().parent
-    raise SystemFault(
+    raise ToolMissing(
         f"No PostgreSQL with PostGIS was found under {root} or on the path.",
         hint="On Debian: `apt-get install --no-install-recommends postgresql-15 postgresql-15-postgis-3`.",
     )
@@ -104,15 +104,25 @@ class PostgresCluster:
 
     name = "postgres"
 
-    def __init__(self, *, folder: Path, log: Path, record: Path, is_ephemeral: bool = False) -> None:
-        """A cluster that lives in ``folder``; its data goes elsewhere where PostgreSQL could not enter that."""
+    def __init__(
+        self, *, folder: Path, log: Path, record: Path, is_ephemeral: bool = False, launcher: Launcher | None = None
+    ) -> None:
+        """A cluster that lives in ``folder``; its data goes elsewhere where PostgreSQL could not enter that.
+
+        Args:
+            folder: Where the data goes.
+            log: What PostgreSQL has to say is appended to it.
+            record: Where the running server's number is kept.
+            is_ephemeral: Trade safety against a crash of the machine for speed.
+            launcher: How to run PostgreSQL's programs; None: the first way that works here.
+        """
         self._folder = folder.absolute()
         self._log = log
         self._record = record
-        self._options = _EPHEMERAL if is_ephemeral else _SAFE
+        self._options = _EPHEMERAL if is_ephemeral else {}
         key = hashlib.sha256(str(self._folder).encode()).hexdigest()[:10]
         self._key = f"geoetl-{os.geteuid()}-{key}"
-        self._launcher: Launcher | None = None
+        self._launcher = launcher
 
     @property
     def socket_dir(self) -> Path:
@@ -131,7 +141,7 @@ class PostgresCluster:
 
         Raises:
             StartFailed: PostgreSQL did not come up; its last words are in the message.
-            SystemFault: PostgreSQL or a way to run it is missing.
+            ToolMissing: PostgreSQL or a way to run it is missing.
         """
         process = self._running()
         if process is None:

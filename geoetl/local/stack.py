@@ -62,7 +62,12 @@ class Stack:
             record=self._record("azurite"),
             progress=self._say,
         )
-        self._emulator = Emulator(ports=self._ports, log=self._log("emulator"), record=self._record("emulator"))
+        self._emulator = Emulator(
+            folder=self.home / "emulator",
+            ports=self._ports,
+            log=self._log("emulator"),
+            record=self._record("emulator"),
+        )
         self._services: tuple[Component, ...] = (self._postgres, self._azurite, self._emulator)
         self._workers: tuple[Component, ...] = tuple(
             Worker(

@@ -10,16 +10,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from geoetl.errors import SystemFault
+from geoetl.local.component import ToolMissing
 from geoetl.local.processes import run
 
 AZURITE_VERSION = "3.37.0"
-
-
-class ToolMissing(SystemFault):
-    """A program that the embedded stack needs is not installed, and could not be."""
-
-    default_code = "tool-missing"
 
 
 @dataclass(frozen=True, slots=True)
