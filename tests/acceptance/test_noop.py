@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import uuid
 
 from geoetl.chains.noop import Noop
@@ -60,8 +59,11 @@ def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, w
 
 def test_a_submit_with_no_worker_rings_and_a_later_worker_finishes(installation, workers):
     job = submit(Noop(tasks=3, name=uuid.uuid4().hex), services=installation.services)
-    assert installation.sql("SELECT count(*) FROM geoetl.outbox")[0][0] == 0, "the submitter publishes by itself"
-    time.sleep(0.5)
+    waiting = installation.sql(
+        "SELECT count(*) FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %s",
+        job.submission.run_id,
+    )
+    assert waiting == [(0,)], "the submitter publishes by itself"
 
     workers("late")
 
