@@ -30,9 +30,11 @@ SERVICES = ["postgres", "azurite", "emulator"]
 @pytest.fixture
 def stack(tmp_path: Path) -> Generator[Stack]:
     stack = Stack(tmp_path / "home")
-    require(stack.up)
-    yield stack
-    stack.reset()
+    try:
+        require(stack.up)
+        yield stack
+    finally:
+        stack.reset()
 
 
 def states(stack: Stack) -> dict[str, str]:
