@@ -107,8 +107,12 @@ class Transport(virtual.Transport):
 
     def _deliver_all(self) -> None:
         # Only what is there now: handlers may settle, which makes room for more, and other readers want their turn.
-        for _ in range(len(self._inbox)):
-            self._deliver_one(*self._inbox.popleft())
+        try:
+            for _ in range(len(self._inbox)):
+                self._deliver_one(*self._inbox.popleft())
+        finally:
+            if self._inbox and self._wakeup is not None:  # a handler failed, or more came meanwhile
+                self._wakeup.set()
 
     def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> None:
         if channel.closed or queue not in (self._callbacks or ()):

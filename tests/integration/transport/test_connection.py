@@ -228,6 +228,24 @@ def test_failing_batch_sends_nothing(connect, queue):
     assert connection.channel().queue_declare(queue, passive=True).message_count == 0
 
 
+def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
+    connection = connect()
+    publish(connection, queue, 1, 2, 3)
+    inbox = Inbox(connection, queue, prefetch=1)
+    inbox.wait(1)
+
+    def fail(message: Any) -> None:
+        raise LookupError
+
+    channel = inbox.channel
+    channel.connection._callbacks[queue] = fail
+    channel.basic_qos(prefetch_count=3)
+    with pytest.raises(LookupError):
+        connection.drain_events(timeout=5)
+    channel.connection._callbacks[queue] = inbox.messages.append
+    inbox.wait(2)
+
+
 def test_prefetch_bounds_what_is_handed_out(connect, queue):
     connection = connect()
     publish(connection, queue, *range(5))
