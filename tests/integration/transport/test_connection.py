@@ -1,5 +1,6 @@
 """One kombu connection in this process against a Service Bus: declaring, publishing, consuming, and what is refused."""
 
+import contextlib
 import json
 import os
 import time
@@ -357,6 +358,33 @@ def test_deleted_queue_is_created_again_for_its_consumer(connect, queue):
     time.sleep(0.3)
     publish(other, queue, "x")
     assert inbox.wait(1)[0].payload == "x"
+
+
+def test_message_of_a_consumer_without_acknowledgement_is_gone_on_arrival(connect, queue):
+    connection = connect()
+    publish(connection, queue, *range(3))
+    messages: list[Any] = []
+    with Consumer(connection.channel(), [Queue(queue)], on_message=messages.append, no_ack=True):
+        while len(messages) < 3:
+            connection.drain_events(timeout=5)
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+
+
+def test_message_that_finds_no_slot_is_given_back_for_others_uncounted(connect, queue):
+    names = [queue, f"{queue}-other"]
+    connection = connect()
+    for name in names:
+        publish(connection, name, name)
+    got: list[Any] = []
+    consumer = Consumer(connection.channel(), [Queue(name) for name in names], on_message=got.append)
+    consumer.qos(prefetch_count=1)
+    consumer.consume()
+    with contextlib.suppress(TimeoutError):
+        while True:
+            connection.drain_events(timeout=0.5)
+    (held,) = got
+    (other,) = Inbox(connect(), next(name for name in names if name != held.payload)).wait(1)
+    assert other.headers["delivery_count"] == 0
 
 
 def test_two_consumers_of_one_channel_cancel_independently(connect, queue):
