@@ -1,7 +1,7 @@
 """A Service Bus emulator in pure Python. Stands alone: imports nothing else of geoetl.
 
-Layers from top to bottom: `command`, `server` · `control`, `admin`, `atom`, `http_connection` · `connection`, `session` ·
-`nodes`, `management`, `cbs`, `requests`, `links` · `broker`, `tokens`, `namespace`, `queue`, `message` ·
+Layers from top to bottom: `command`, `server` · `control`, `admin`, `atom`, `http_connection` · `connection`,
+`session` · `nodes`, `management`, `cbs`, `requests`, `links` · `broker`, `tokens`, `namespace`, `queue`, `message` ·
 `performatives`, `frames`, `encode`, `decode`. Queue semantics know neither sockets nor event loops.
 """
 

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="geoetl-emulator", description="A Service Bus namespace on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m geoetl.emulator", description="A Service Bus namespace on this machine."
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5672, help="port for AMQP and HTTP; 0: any (default: %(default)s)")
     parser.add_argument("--admin-port", type=int, help="one more port for both; Microsoft's emulator has 5300")

@@ -31,10 +31,17 @@ class FrameWriter:
 
     def flush(self) -> None:
         """Sends what was collected now."""
-        if self._out and not self._transport.is_closing():
-            self._before_flush()
-            self._transport.write(b"".join(self._out))
+        data = b"".join(self._out)
         self._out.clear()
+        if not data or self._transport.is_closing():
+            return
+        try:
+            self._before_flush()
+        except BaseException:
+            # Nothing may be told that could not be written down; the client finds out by asking again.
+            self._transport.abort()
+            raise
+        self._transport.write(data)
 
     def discard(self) -> None:
         """Forgets what was collected."""

@@ -159,10 +159,14 @@ class EmulatorServer:
 
     def _run_timers(self) -> None:
         self._alarm = None
-        due = self.namespace.timers.run()
-        self.namespace.journal.commit()
-        if due is not None:
-            self._set_alarm(due)
+        try:
+            self.namespace.timers.run()
+            self.namespace.journal.commit()
+        finally:
+            # Whatever failed is in the log; the other queues go on.
+            due = self.namespace.timers.next_due
+            if due is not None:
+                self._set_alarm(due)
 
 
 class RunningServer:

@@ -37,10 +37,14 @@ class Timers:
         if is_earliest:
             self.on_earlier(due)
 
-    def run(self) -> float | None:
-        """Does everything that is due and returns when to run again, or None when nothing waits."""
+    @property
+    def next_due(self) -> float | None:
+        """When to run next; None when nothing waits."""
+        return self._heap[0][0] if self._heap else None
+
+    def run(self) -> None:
+        """Does everything that is due."""
         now = self._clock.now()
         while self._heap and self._heap[0][0] <= now:
             _, _, timed = heapq.heappop(self._heap)
             timed.tick(now)
-        return self._heap[0][0] if self._heap else None

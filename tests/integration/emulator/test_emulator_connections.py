@@ -13,6 +13,7 @@ from geoetl.emulator import EmulatorServer, RunningServer
 from geoetl.emulator.amqp_types import Described, Symbol, UByte, UInt, ULong, UShort
 from geoetl.emulator.broker import Limits
 from geoetl.emulator.frames import AMQP_HEADER, SASL_HEADER, FrameReader, encode_frame_header
+from geoetl.emulator.journal import NoJournal
 from geoetl.emulator.message import Message
 from geoetl.emulator.performatives import (
     Attach,
@@ -366,3 +367,30 @@ def test_dead_letter_queue_takes_no_messages(connect):
     error = peer.read(Detach).error
     assert error is not None
     assert error.value[0] == "amqp:not-allowed"
+
+
+class FullDisk(NoJournal):
+    """A journal that can be told to fail."""
+
+    is_full = False
+
+    def commit(self) -> None:
+        if self.is_full:
+            raise OSError("No space left on device")
+
+
+def test_client_is_cut_off_rather_than_told_what_was_not_written_down():
+    journal = FullDisk()
+    with EmulatorServer.in_thread(journal=journal) as server:
+        server.call(lambda it: it.namespace.create("q", {}))
+        peer, other = Peer(server.port), Peer(server.port)
+        peer.open()
+        peer.send_to("q")
+        peer.read(Attach)
+        journal.is_full = True
+        peer.write(Transfer(UInt(0), UInt(0), b"t", UInt(0)), BODY)
+        assert peer.is_cut_off()
+        journal.is_full = False
+        other.open()
+        for each in (peer, other):
+            each.socket.close()
