@@ -7,7 +7,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -227,6 +227,15 @@ def test_failing_batch_sends_nothing(connect, queue):
     with pytest.raises(LookupError):
         publish_and_fail()
     assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+
+
+def test_late_wake_up_is_not_taken_for_a_timeout(connect, queue):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    publish(connection, queue, "x", headers={"eta": (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()})
+    inbox.channel.connection._wakeup.set()  # as if for a message that was delivered already
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in inbox.messages] == ["x"]
 
 
 def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
