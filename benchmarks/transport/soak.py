@@ -1,6 +1,6 @@
-"""`python -m benchmarks.transport.soak --minutes 30`: a worker under steady load whose connections are cut every minute.
+"""`python -m benchmarks.transport.soak --minutes 30`: a loaded worker whose connections are cut every minute.
 
-Every tenth task is longer than its lock. Printed last: what was lost, what ran twice, and how memory grew.
+Every twentieth task is longer than its lock. Printed last: what was lost, what ran twice, and how memory grew.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Soak:
         self._drain()
 
     def _publish_one(self) -> None:
-        is_long = self.published % 200 == 0
+        is_long = self.published % 20 == 0
         arguments = [str(self.published), LONG_TASK_S if is_long else SHORT_TASK_S]
         try:
             self.site.publish(("mark", arguments))
@@ -83,7 +83,7 @@ class Soak:
         figures.add("lost", self.published - len(ends))
         figures.add("ended_twice", sum(count > 1 for count in ends.values()))
         figures.add("started_twice", sum(count > 1 for count in starts.values()))
-        figures.add("locks_outlived", sum(key.isdigit() and int(key) % 200 == 0 for key in ends))
+        figures.add("locks_outlived", sum(key.isdigit() and int(key) % 20 == 0 for key in ends))
         figures.add("rss_mb_early", early)
         figures.add("rss_mb_late", late)
         return figures

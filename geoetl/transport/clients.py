@@ -5,7 +5,13 @@ from typing import Any
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
-from azure.servicebus import ServiceBusClient, ServiceBusReceiveMode, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus import (
+    ServiceBusClient,
+    ServiceBusReceiveMode,
+    ServiceBusReceiver,
+    ServiceBusSender,
+    ServiceBusSubQueue,
+)
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.transport import sdk
@@ -56,10 +62,13 @@ class Clients:
     def sender(self, entity: str) -> ServiceBusSender:
         return self._linking.get_queue_sender(entity, keep_alive=0)
 
-    def puller(self, entity: str, *, receive_and_delete: bool = False) -> ServiceBusReceiver:
-        """An ordinary receiver of the public API, for the rare synchronous operations (basic_get, purge)."""
+    def puller(
+        self, entity: str, *, receive_and_delete: bool = False, dead_letters: bool = False
+    ) -> ServiceBusReceiver:
+        """An ordinary receiver of the public API, for the rare synchronous operations (basic_get, purge, operators)."""
         mode = ServiceBusReceiveMode.RECEIVE_AND_DELETE if receive_and_delete else ServiceBusReceiveMode.PEEK_LOCK
-        return self._controlling.get_queue_receiver(entity, receive_mode=mode)
+        sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
+        return self._controlling.get_queue_receiver(entity, receive_mode=mode, sub_queue=sub_queue)
 
     def admin(self) -> ServiceBusAdministrationClient:
         """A short-lived administration client.

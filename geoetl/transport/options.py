@@ -2,15 +2,13 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from geoetl.transport.errors import InvalidOptionError
+from geoetl.transport.specs import MAX_LOCK_DURATION_S, QueueSpec
 
 logger = logging.getLogger(__name__)
-
-#: Service Bus locks a message for at most this long at a time.
-MAX_LOCK_DURATION_S = 300
 
 #: Options of kombu itself, or of kombu's own transports, that need no warning.
 _KOMBU_OPTIONS = frozenset({
@@ -70,6 +68,10 @@ class Options:
     dead_letter_on_expiry: bool = True
     """Expired messages go to the dead-letter queue instead of vanishing. Given to queues when they are created."""
 
+    queues: tuple[QueueSpec, ...] = ()
+    """Queues that are created with settings of their own: `{name: {"lock_duration_s": 60, ...}}`, with the fields of
+    `QueueSpec`; what is left out comes from the options above."""
+
     expires_grace_s: float = 3600
     """Added to a task's `expires` as time to live, so that a worker still sees, revokes and reports an expired task."""
 
@@ -105,7 +107,28 @@ class Options:
             _warned.add(name)
             hint = _REPLACED.get(name, f"known are {', '.join(sorted(known))}")
             logger.warning("transport option %r has no effect: %s", name, hint)
-        return cls(**{name: value for name, value in given.items() if name in known})
+        options = cls(**{name: value for name, value in given.items() if name in known and name != "queues"})
+        return replace(options, queues=_specs(given.get("queues") or {}, options))
+
+    def spec_of(self, entity: str) -> QueueSpec:
+        """What a queue is created with."""
+        return next((spec for spec in self.queues if spec.name == entity), self._common_spec(entity))
+
+    def _common_spec(self, entity: str) -> QueueSpec:
+        return QueueSpec(
+            name=entity,
+            lock_duration_s=self.lock_duration_s,
+            max_delivery_count=self.max_delivery_count,
+            dead_letter_on_expiry=self.dead_letter_on_expiry,
+        )
+
+
+def _specs(given: Mapping[str, Mapping[str, Any]], options: Options) -> tuple[QueueSpec, ...]:
+    accepted = {setting.name for setting in fields(QueueSpec)} - {"name"}
+    for queue, settings in given.items():
+        for name in sorted(set(settings) - accepted):
+            _check(False, f"queues[{queue!r}]", name, f"settings named {', '.join(sorted(accepted))}")
+    return tuple(replace(options.spec_of(queue), **settings) for queue, settings in given.items())
 
 
 def _check(fact: bool, name: str, value: object, accepted: str) -> None:
