@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from geoetl.transport.bodies import BodyStore
 from geoetl.transport.errors import InvalidOptionError
 from geoetl.transport.specs import MAX_LOCK_DURATION_S, QueueSpec
 
@@ -82,6 +83,20 @@ class Options:
     requeue_delay_max_s: float = 30
     """Bound of the doubled delay."""
 
+    body_store: BodyStore | None = field(default=None, repr=False)
+    """Where bodies too large for a message go; see `bodies.BodyStore` and `blob_bodies.BlobBodyStore`. None: they are
+    refused."""
+
+    body_store_connection_string: str | None = field(default=None, repr=False)
+    """Of a storage account, instead of `body_store`: a `BlobBodyStore` in `body_store_container`."""
+
+    body_store_container: str = "celery-bodies"
+    """Container of the bodies; made when missing."""
+
+    body_store_from_bytes: int = 190_000
+    """Bodies of this size and more go to the store. The limit of Standard namespaces is 256 KB with up to 64 KB of
+    headers; Premium ones may take much more."""
+
     send_attempts: int = 4
     """Attempts of one publish on transient errors, the second at once (the idle connection may have been closed), then
     after about 0.3, 0.9, 2.7 s. kombu's `task_publish_retry` comes on top."""
@@ -121,6 +136,16 @@ class Options:
             max_delivery_count=self.max_delivery_count,
             dead_letter_on_expiry=self.dead_letter_on_expiry,
         )
+
+
+def open_body_store(options: Options) -> BodyStore | None:
+    """The store that the options ask for."""
+    if options.body_store is not None or options.body_store_connection_string is None:
+        return options.body_store
+    # Only for those who use it: the storage SDK takes its time to load.
+    from geoetl.transport.blob_bodies import BlobBodyStore  # noqa: PLC0415
+
+    return BlobBodyStore.from_connection_string(options.body_store_connection_string, options.body_store_container)
 
 
 def _specs(given: Mapping[str, Mapping[str, Any]], options: Options) -> tuple[QueueSpec, ...]:
