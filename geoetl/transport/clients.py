@@ -17,6 +17,7 @@ from azure.servicebus.management import ServiceBusAdministrationClient
 from geoetl.transport import sdk
 from geoetl.transport.credentials import PrefetchingCredential
 from geoetl.transport.options import Options
+from geoetl.transport.route import client_arguments
 from geoetl.transport.urls import Address, Identity
 
 
@@ -26,6 +27,8 @@ class Clients:
     def __init__(self, address: Address, options: Options) -> None:
         self._address = address
         self._admin_endpoint = options.admin_endpoint
+        self._route = client_arguments(options)
+        self._proxies = {"https": options.http_proxy} if options.http_proxy is not None else None
         self._credential = _prefetching(address.credential or _identity(address))
         # Links reopen themselves with backoff and jitter, so the SDK's own retries (which sleep) would only delay that.
         self._linking = self._client(retry_total=0)
@@ -33,11 +36,12 @@ class Clients:
         self._controlling = self._client(retry_total=1, retry_backoff_factor=0.05)
 
     def _client(self, **retries: Any) -> ServiceBusClient:
+        arguments = {**self._route, **retries}
         if self._credential is None:
-            return ServiceBusClient.from_connection_string(self._address.connection_string(), **retries)
+            return ServiceBusClient.from_connection_string(self._address.connection_string(), **arguments)
         if self._address.is_emulator:
-            retries["use_tls"] = False
-        return ServiceBusClient(self._address.host, self._credential, **retries)
+            arguments["use_tls"] = False
+        return ServiceBusClient(self._address.host, self._credential, **arguments)
 
     def prefetch_tokens(self) -> None:
         """Have fresh tokens ready for the reactor; may block."""
@@ -76,11 +80,13 @@ class Clients:
         Short-lived on purpose: a closed one cannot be reopened, and an idle one leaks its socket into forked children.
         """
         endpoint = self._admin_endpoint or self._address.host
-        plain: dict[str, Any] = {"transport": _PlainHttp()} if self._address.is_emulator else {}
+        arguments: dict[str, Any] = {"transport": _PlainHttp()} if self._address.is_emulator else {}
+        if self._proxies is not None:
+            arguments["proxies"] = self._proxies
         if self._credential is None:
             text = self._address.connection_string(endpoint=endpoint)
-            return ServiceBusAdministrationClient.from_connection_string(text, **plain)
-        return ServiceBusAdministrationClient(endpoint, self._credential, **plain)
+            return ServiceBusAdministrationClient.from_connection_string(text, **arguments)
+        return ServiceBusAdministrationClient(endpoint, self._credential, **arguments)
 
 
 class _PlainHttp(RequestsTransport):

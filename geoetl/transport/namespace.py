@@ -12,6 +12,7 @@ from geoetl.transport.clients import Clients
 from geoetl.transport.declare import Declarations
 from geoetl.transport.options import Options, open_body_store
 from geoetl.transport.receiving import Receiving
+from geoetl.transport.route import first_hop
 from geoetl.transport.sender import Senders
 from geoetl.transport.urls import Address
 
@@ -54,7 +55,7 @@ class Namespace:
         """
         if self._was_reached:
             return
-        host, port = self.address.host_and_port
+        host, port = first_hop(self.address, self.options)
         try:
             socket.create_connection((host, port), timeout_s).close()
         except OSError as error:

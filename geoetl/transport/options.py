@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from geoetl.transport.bodies import BodyStore
 from geoetl.transport.errors import InvalidOptionError
@@ -47,8 +49,15 @@ class Options:
     admin_endpoint: str | None = None
     """`host:port` of the administration API when it is not where messages go. Emulators only."""
 
-    transport_type: str = "amqp"
-    """`amqp`: TCP port 5671. Nothing else yet: a WebSocket has no socket the reactor could watch."""
+    transport_type: Literal["amqp", "websocket"] = "amqp"
+    """`amqp`: TCP port 5671. `websocket`: port 443, where a firewall lets nothing else through; needs the package
+    websocket-client."""
+
+    http_proxy: str | None = field(default=None, repr=False)
+    """`http://[user:password@]host:port`: reach the namespace through this proxy, by WebSocket."""
+
+    endpoint_address: str | None = None
+    """`sb://host[:port]`: connect there instead of to the namespace's own address (private endpoint, gateway)."""
 
     create_queues: bool = True
     """Create missing queues (needs the Manage right, checked once per process and queue). False: never call the
@@ -108,7 +117,16 @@ class Options:
         _check(0 < self.lock_duration_s <= MAX_LOCK_DURATION_S, "lock_duration_s", self.lock_duration_s, "0 < x <= 300")
         _check(1 <= self.max_delivery_count <= 2000, "max_delivery_count", self.max_delivery_count, "1 to 2000")
         _check(self.send_attempts >= 1, "send_attempts", self.send_attempts, "at least 1")
-        _check(self.transport_type == "amqp", "transport_type", self.transport_type, "'amqp'")
+        _check(self.transport_type in {"amqp", "websocket"}, "transport_type", self.transport_type, "amqp, websocket")
+        proxy = urlsplit(self.http_proxy or "http://none:1")
+        _check(bool(proxy.hostname and proxy.port), "http_proxy", "(not shown)", "http://[user:password@]host:port")
+        if self.is_websocket and find_spec("websocket") is None:
+            raise InvalidOptionError("AMQP over WebSocket needs a package: pip install websocket-client.")
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether AMQP goes over a WebSocket; a proxy takes nothing else."""
+        return self.transport_type == "websocket" or self.http_proxy is not None
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> "Options":
