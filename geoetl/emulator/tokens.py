@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.conditions import UNAUTHORIZED, ServiceBusError
-from geoetl.emulator.namespace import entity_path
 
 _PREFIX: Final = "SharedAccessSignature "
 
