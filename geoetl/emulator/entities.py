@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from geoetl.emulator.addresses import DEAD_LETTERS, TRANSFER_DEAD_LETTERS, entity_path, subscription_path
+from geoetl.emulator.addresses import DEAD_LETTERS, SUBSCRIPTIONS, TRANSFER_DEAD_LETTERS, entity_path
 from geoetl.emulator.conditions import ENTITY_ALREADY_EXISTS, ServiceBusError, entity_not_found
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.subscription import Subscription
@@ -75,7 +75,7 @@ class Entities:
         entity = self._by_key.get(key)
         if isinstance(entity, Queue):
             return entity
-        topic_key, _, title = key.rpartition(subscription_path("", "").lower())
+        topic_key, _, title = key.rpartition(SUBSCRIPTIONS.lower())
         topic = self._by_key.get(topic_key)
         return topic.subscriptions.get(title) if isinstance(topic, Topic) else None
 

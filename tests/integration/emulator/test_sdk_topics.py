@@ -1,0 +1,296 @@
+"""The real SDK makes topics, subscriptions and rules, publishes and receives."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.exceptions import MessagingEntityNotFoundError, ServiceBusError
+from azure.servicebus.management import (
+    CorrelationRuleFilter,
+    FalseRuleFilter,
+    SqlRuleAction,
+    SqlRuleFilter,
+    TrueRuleFilter,
+)
+
+pytestmark = [
+    # The SDK asks XML elements for their truth when it reads rules.
+    pytest.mark.filterwarnings("ignore:Testing an element's truth value:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def topic(bus: Any) -> str:
+    """A topic with subscriptions that tests share, and leave empty."""
+    return bus.topic("all", "some")
+
+
+def receive(receiver: Any, count: int) -> list[str]:
+    got: list[str] = []
+    while len(got) < count:
+        messages = receiver.receive_messages(count, 3)
+        assert messages, got
+        for message in messages:
+            got.append(str(message))
+            receiver.complete_message(message)
+    return got
+
+
+def test_topic_keeps_its_settings(bus):
+    name = bus.topic(
+        default_message_time_to_live=timedelta(days=2),
+        auto_delete_on_idle=timedelta(minutes=10),
+        max_size_in_megabytes=2048,
+        support_ordering=True,
+        user_metadata="for <you>",
+    )
+    topic = bus.admin.get_topic(name)
+    assert (topic.name, topic.status, topic.user_metadata) == (name, "Active", "for <you>")
+    assert topic.default_message_time_to_live == timedelta(days=2)
+    assert topic.auto_delete_on_idle == timedelta(minutes=10)
+    assert topic.max_size_in_megabytes == 2048
+
+    topic.auto_delete_on_idle = timedelta(minutes=20)
+    bus.admin.update_topic(topic)
+
+    assert bus.admin.get_topic(name).auto_delete_on_idle == timedelta(minutes=20)
+    assert bus.admin.get_topic(name).default_message_time_to_live == timedelta(days=2)
+    assert name in {each.name for each in bus.admin.list_topics()}
+    assert name in {each.name for each in bus.admin.list_topics_runtime_properties()}
+    assert name not in {each.name for each in bus.admin.list_queues()}
+    bus.admin.delete_topic(name)
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.get_topic(name)
+
+
+def test_subscription_keeps_its_settings(bus):
+    queue, topic = bus.queue(), bus.topic()
+    bus.admin.create_subscription(
+        topic,
+        "Kept",
+        lock_duration=timedelta(seconds=7),
+        max_delivery_count=4,
+        default_message_time_to_live=timedelta(hours=2),
+        dead_lettering_on_message_expiration=True,
+        dead_lettering_on_filter_evaluation_exceptions=False,
+        auto_delete_on_idle=timedelta(minutes=5),
+        forward_dead_lettered_messages_to=queue,
+        user_metadata="mine",
+    )
+    kept = bus.admin.get_subscription(topic, "Kept")
+    assert (kept.name, kept.max_delivery_count, kept.user_metadata) == ("Kept", 4, "mine")
+    assert (kept.lock_duration, kept.default_message_time_to_live) == (timedelta(seconds=7), timedelta(hours=2))
+    assert kept.dead_lettering_on_message_expiration is True
+    assert kept.dead_lettering_on_filter_evaluation_exceptions is False
+    assert kept.auto_delete_on_idle == timedelta(minutes=5)
+    assert kept.forward_dead_lettered_messages_to.endswith(f"/{queue}")
+
+    kept.max_delivery_count = 5
+    bus.admin.update_subscription(topic, kept)
+
+    assert bus.admin.get_subscription(topic, "Kept").max_delivery_count == 5
+    assert bus.admin.get_subscription(topic, "Kept").lock_duration == timedelta(seconds=7)
+    assert [each.name for each in bus.admin.list_subscriptions(topic)] == ["Kept"]
+    assert [each.name for each in bus.admin.list_subscriptions_runtime_properties(topic)] == ["Kept"]
+    assert bus.admin.get_topic_runtime_properties(topic).subscription_count == 1
+    with pytest.raises(ResourceExistsError):
+        bus.admin.create_subscription(topic, "kept")
+    bus.admin.delete_subscription(topic, "Kept")
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.get_subscription(topic, "Kept")
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.delete_subscription(topic, "Kept")
+
+
+def test_rule_of_a_new_subscription_lets_everything_pass(bus, topic):
+    (rule,) = bus.admin.list_rules(topic, "all")
+    assert rule.name == "$Default"
+    assert isinstance(rule.filter, TrueRuleFilter)
+    assert isinstance(bus.admin.get_rule(topic, "all", "$Default").filter, TrueRuleFilter)
+
+
+def test_correlation_filter_keeps_all_it_names(bus):
+    topic = bus.topic("s")
+    properties = {"text": "a<b", "int": 3, "long": 1 << 40, "double": 0.5, "bool": True}
+    at = datetime(2000, 1, 2, 3, 4, 5, tzinfo=UTC)
+    given = CorrelationRuleFilter(
+        correlation_id="c",
+        message_id="m",
+        to="t",
+        reply_to="r",
+        label="l",
+        session_id="s",
+        reply_to_session_id="rs",
+        content_type="ct",
+        properties={**properties, "at": at},
+    )
+    bus.admin.create_rule(topic, "s", "full", filter=given)
+    kept = bus.admin.get_rule(topic, "s", "full").filter
+    assert (kept.correlation_id, kept.message_id, kept.to, kept.reply_to) == ("c", "m", "t", "r")
+    assert (kept.label, kept.session_id, kept.reply_to_session_id, kept.content_type) == ("l", "s", "rs", "ct")
+    assert dict(kept.properties) == {**properties, "at": at}
+
+
+def test_rules_are_made_changed_listed_and_deleted(bus):
+    topic = bus.topic("s")
+    bus.admin.create_rule(topic, "s", "sql", filter=SqlRuleFilter("size = @size", parameters={"@size": 3}))
+    bus.admin.create_rule(topic, "s", "none", filter=FalseRuleFilter())
+    with pytest.raises(ResourceExistsError):
+        bus.admin.create_rule(topic, "s", "none", filter=FalseRuleFilter())
+    rules = {rule.name: rule for rule in bus.admin.list_rules(topic, "s")}
+    assert set(rules) == {"$Default", "sql", "none"}
+    assert rules["sql"].filter.sql_expression == "size = @size"
+    assert dict(rules["sql"].filter.parameters) == {"@size": 3}
+    assert isinstance(rules["none"].filter, FalseRuleFilter)
+
+    rules["none"].filter = CorrelationRuleFilter(label="x")
+    bus.admin.update_rule(topic, "s", rules["none"])
+    bus.admin.delete_rule(topic, "s", "$Default")
+
+    assert bus.admin.get_rule(topic, "s", "none").filter.label == "x"
+    assert {rule.name for rule in bus.admin.list_rules(topic, "s")} == {"sql", "none"}
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.get_rule(topic, "s", "$Default")
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.delete_rule(topic, "s", "$Default")
+
+
+def test_each_subscription_receives_what_its_rules_let_pass(bus, topic):
+    bus.admin.create_rule(
+        topic, "some", "red", filter=CorrelationRuleFilter(label="task.red", properties={"size": 3, "is_big": True})
+    )
+    bus.admin.create_rule(topic, "some", "blue", filter=SqlRuleFilter("sys.Label = 'task.blue' AND kind = 'x'"))
+    bus.admin.delete_rule(topic, "some", "$Default")
+    bus.topic_sender(topic).send_messages(
+        [
+            ServiceBusMessage("1", subject="task.red", application_properties={"size": 3, "is_big": True}),
+            ServiceBusMessage("2", subject="task.red", application_properties={"size": 4, "is_big": True}),
+            ServiceBusMessage("3", subject="task.blue", application_properties={"kind": "x"}),
+            ServiceBusMessage("4"),
+        ]
+    )
+    bus.assert_counts(topic, "all", active=4, total=4)
+    bus.assert_counts(topic, "some", active=2)
+
+    assert receive(bus.receiver(topic, "some"), 2) == ["1", "3"]
+    assert receive(bus.receiver(topic, "all"), 4) == ["1", "2", "3", "4"]
+
+    bus.assert_counts(topic, "all", total=0)
+    bus.assert_counts(topic, "some", total=0)
+
+
+def test_message_of_a_subscription_is_abandoned_peeked_and_dead_lettered(bus, topic):
+    bus.topic_sender(topic).send_messages(ServiceBusMessage("bad", application_properties={"k": "v"}))
+    receiver = bus.receiver(topic, "all")
+    (message,) = receiver.receive_messages(1, 5)
+    assert message.delivery_count == 0
+    receiver.abandon_message(message)
+    seen = receiver.peek_messages(5, sequence_number=message.sequence_number)
+    assert [str(each) for each in seen] == ["bad"]
+    (message,) = receiver.receive_messages(1, 5)
+    assert message.delivery_count == 1
+    assert message.enqueued_sequence_number is not None
+    receiver.renew_message_lock(message)
+    receiver.dead_letter_message(message, reason="why", error_description="because")
+    bus.assert_counts(topic, "all", active=0, dead_lettered=1)
+
+    dead = bus.receiver(topic, "all", sub_queue="deadletter")
+    (message,) = dead.receive_messages(1, 5)
+    assert (message.dead_letter_reason, message.dead_letter_error_description) == ("why", "because")
+    assert message.application_properties[b"k"] == b"v"
+    dead.complete_message(message)
+
+
+def test_scheduled_messages_wait_in_the_topic_and_can_be_cancelled(bus, topic):
+    due = datetime.now(UTC) + timedelta(seconds=1.5)
+    sender = bus.topic_sender(topic)
+    _, cancel = sender.schedule_messages([ServiceBusMessage("later"), ServiceBusMessage("never")], due)
+    sender.cancel_scheduled_messages(cancel)
+    counts = bus.admin.get_topic_runtime_properties(topic)
+    assert (counts.scheduled_message_count, counts.subscription_count) == (1, 2)
+    assert receive(bus.receiver(topic, "all"), 1) == ["later"]
+    assert datetime.now(UTC) >= due
+    bus.assert_counts(topic, "all", total=0)
+
+
+def test_subscription_forwards_to_a_queue(bus, shared_queue):
+    topic = bus.topic()
+    bus.admin.create_subscription(topic, "s", forward_to=shared_queue, auto_delete_on_idle=timedelta(minutes=5))
+    assert bus.admin.get_subscription(topic, "s").forward_to.endswith(f"/{shared_queue}")
+    bus.topic_sender(topic).send_messages(ServiceBusMessage("x"))
+    assert receive(bus.receiver(shared_queue), 1) == ["x"]
+    bus.assert_counts(topic, "s", total=0)
+    with pytest.raises(ServiceBusError, match="auto-forwarding"), bus.client.get_subscription_receiver(topic, "s"):
+        pass
+
+
+def test_forwarding_in_a_circle_or_to_nowhere_is_a_bad_request(bus):
+    topic = bus.topic()
+    queue = bus.queue(forward_to=topic)
+    for to in (queue, "nowhere"):
+        with pytest.raises(HttpResponseError) as refused:
+            bus.admin.create_subscription(topic, "s", forward_to=to)
+        assert refused.value.status_code == 400
+
+
+def test_bad_names_and_missing_entities_are_refused(bus, topic):
+    for name in ("x" * 51, "a b"):
+        with pytest.raises(HttpResponseError) as refused:
+            bus.admin.create_subscription(topic, name)
+        assert refused.value.status_code == 400
+    bus.admin.create_subscription(topic, "x" * 50)
+    bus.admin.delete_subscription(topic, "x" * 50)
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.create_subscription("missing", "s")
+    with pytest.raises(ResourceNotFoundError):
+        bus.admin.create_rule(topic, "missing", "r")
+    with pytest.raises(ResourceExistsError):
+        bus.admin.create_queue(topic)
+    with pytest.raises(MessagingEntityNotFoundError), bus.client.get_subscription_receiver(topic, "missing"):
+        pass
+
+
+def test_nobody_receives_from_a_topic(bus, topic):
+    with pytest.raises(ServiceBusError), bus.client.get_queue_receiver(topic) as receiver:
+        receiver.receive_messages(1, 1)
+
+
+def test_what_is_not_emulated_is_refused_as_not_implemented(our_bus, topic):
+    for rule in (
+        {"filter": SqlRuleFilter("size > 3")},
+        {"filter": CorrelationRuleFilter(properties={"in": timedelta(1)})},
+        {"filter": TrueRuleFilter(), "action": SqlRuleAction("SET a = 1")},
+    ):
+        with pytest.raises(HttpResponseError) as refused:
+            our_bus.admin.create_rule(topic, "all", "special", **rule)
+        assert refused.value.status_code == 501
+    with pytest.raises(HttpResponseError) as refused:
+        our_bus.admin.create_subscription(topic, "sessions", requires_session=True)
+    assert refused.value.status_code == 501
+
+
+def test_control_api_knows_topics_and_subscriptions(our_bus):
+    topic = our_bus.topic("s")
+    path = f"{topic}/Subscriptions/s"
+    with our_bus.client.get_subscription_receiver(topic, "s") as receiver:
+        our_bus.topic_sender(topic).send_messages(ServiceBusMessage("x"))
+        receiver.receive_messages(1, 3)
+        counts = our_bus.control("counts")
+        assert counts["topics"][topic] == {"scheduled": 0, "subscriptions": 1}
+        assert counts["subscriptions"][path]["locked"] == 1
+        assert our_bus.control("lose-locks", {"queue": topic})["lost"] == 1
+        assert our_bus.control("detach", {"queue": path})["detached"] >= 1
+        with pytest.raises(ServiceBusError):
+            receiver.receive_messages(1, 2)
+
+
+def test_links_to_what_was_in_a_deleted_topic_are_detached(our_bus):
+    topic = our_bus.topic("s")
+    with our_bus.client.get_subscription_receiver(topic, "s") as receiver:
+        receiver.receive_messages(1, 0.1)
+        our_bus.admin.delete_topic(topic)
+        with pytest.raises(ServiceBusError, match=r"could not be found|deleted"):
+            receiver.receive_messages(1, 2)
