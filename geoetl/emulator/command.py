@@ -39,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5672, help="port for AMQP and HTTP; 0: any (default: %(default)s)")
     parser.add_argument("--admin-port", type=int, help="one more port for both; Microsoft's emulator has 5300")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="keep queues and messages there (default: in memory)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep everything there (default: in memory)"
+    )
     parser.add_argument("--key", default=DEFAULT_KEY, help="the SharedAccessKey of clients (default: %(default)s)")
     parser.add_argument("--accept-jwt", action="store_true", help="take any Entra token for valid")
     parser.add_argument(

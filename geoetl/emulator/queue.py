@@ -14,6 +14,7 @@ from geoetl.emulator.deadlines import Deadlines
 from geoetl.emulator.descriptions import QUEUE_DEFAULTS, QueueDescription
 from geoetl.emulator.entity_context import EntityContext
 from geoetl.emulator.forwarding import forward
+from geoetl.emulator.locks import NEVER
 from geoetl.emulator.message import Message, State
 from geoetl.emulator.message_store import MessageStore
 from geoetl.emulator.schedule import Schedule
@@ -166,9 +167,12 @@ class Queue(MessageStore):
             self._log.number(message)
             self._forward(message)
             return
-        ttls = [self.description.default_ttl_s, None if message.ttl_ms is None else message.ttl_ms / 1000]
-        ends = [message.expires_at, *(None if ttl_s is None else message.enqueued_at + ttl_s for ttl_s in ttls)]
-        message.expires_at = min((end for end in ends if end is not None), default=None)
+        end, default_ttl_s = message.expires_at or NEVER, self.description.default_ttl_s
+        if default_ttl_s is not None:
+            end = min(end, message.enqueued_at + default_ttl_s)
+        if message.ttl_ms is not None:
+            end = min(end, message.enqueued_at + message.ttl_ms / 1000)
+        message.expires_at = None if end == NEVER else end
         self.keep(message)
         if message.expires_at is not None and message.state is not State.GONE:
             self._expiring.add(message.expires_at, message.sequence_number)
