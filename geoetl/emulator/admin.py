@@ -11,7 +11,7 @@ from geoetl.emulator.admin_subscriptions import SubscriptionPath, SubscriptionsA
 from geoetl.emulator.atom import error_document, feed, local_name, parse_entry
 from geoetl.emulator.atom_entities import QUEUE, TOPIC, entity_entry, namespace_entry, parse_properties
 from geoetl.emulator.broker import Broker
-from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_FOUND, NOT_IMPLEMENTED, ServiceBusError
+from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_FOUND, NOT_IMPLEMENTED, UNAUTHORIZED, ServiceBusError
 from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 
 _MAX_PAGE: Final = 100
@@ -43,11 +43,16 @@ class AdminApi:
         headers = request.headers
         token = headers.get("servicebusauthorization") or headers.get("authorization", "")
         policy = self._broker.policy
-        if policy.is_jwt_accepted and token.startswith("Bearer "):
-            return
-        # One policy with the Manage claim exists, so its signature for any resource is that of an administrator, who
-        # may also forward to any entity: the supplementary tokens for that tell nothing new.
-        policy.verify(token, self._namespace.clock.now())
+        if not (policy.is_jwt_accepted and token.startswith("Bearer ")):
+            # One policy exists, so its signature for any resource is that of an administrator, who may also forward to
+            # any entity: the supplementary tokens for that tell nothing new.
+            policy.verify(token, self._namespace.clock.now())
+        if not policy.can_manage:
+            raise ServiceBusError(
+                UNAUTHORIZED,
+                f"SubCode=40100. Unauthorized: 'Manage,EntityRead' claims are required for '{request.path}', which "
+                f"'{policy.name}' does not have.",
+            )
 
     def _route(self, request: HttpRequest) -> tuple[HTTPStatus, str]:
         name = request.path.lower()

@@ -3,6 +3,7 @@
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -134,6 +135,19 @@ def test_wrong_key_is_unauthorized(our_bus):
     with pytest.raises(ClientAuthenticationError):
         stranger.get_queue("any")
     assert request(our_bus, "GET", "any", is_signed=False)[0] == 401
+
+
+@pytest.mark.usefixtures("our_bus")
+def test_client_without_the_manage_right_sends_but_does_not_administer(new_bus):
+    policy = AccessPolicy(DEFAULT_KEY_NAME, DEFAULT_KEY, can_manage=False)
+    with EmulatorServer.in_thread(policy=policy) as server, ExitStack() as stack:
+        server.call(lambda it: it.namespace.create("q", {}))
+        bus = new_bus(server.connection_string, stack)
+        for attempt in (lambda: bus.admin.get_queue("q"), lambda: bus.admin.create_topic("t")):
+            with pytest.raises(ClientAuthenticationError, match="Manage"):
+                attempt()
+        bus.sender("q").send_messages(ServiceBusMessage("x"))
+        assert server.call(lambda it: it.namespace.queue("q").counts.active) == 1
 
 
 def test_bad_settings_are_refused_with_the_accepted_ones(bus):

@@ -258,6 +258,17 @@ def test_nobody_receives_from_a_topic(bus, topic):
         receiver.receive_messages(1, 1)
 
 
+def test_message_that_cannot_be_forwarded_is_found_among_the_transfer_dead_letters(our_bus):
+    end, topic = our_bus.queue(), our_bus.topic()
+    our_bus.admin.create_subscription(topic, "s", forward_to=end)
+    our_bus.admin.delete_queue(end)
+    our_bus.topic_sender(topic).send_messages(ServiceBusMessage("lost"))
+    counts = our_bus.admin.get_subscription_runtime_properties(topic, "s")
+    assert (counts.transfer_dead_letter_message_count, counts.total_message_count) == (1, 1)
+    lost = our_bus.receiver(topic, "s", sub_queue="transferdeadletter")
+    assert receive(lost, 1) == ["lost"]
+
+
 def test_what_is_not_emulated_is_refused_as_not_implemented(our_bus, topic):
     for rule in (
         {"filter": SqlRuleFilter("size > 3")},
