@@ -118,8 +118,7 @@ class Options:
         _check(1 <= self.max_delivery_count <= 2000, "max_delivery_count", self.max_delivery_count, "1 to 2000")
         _check(self.send_attempts >= 1, "send_attempts", self.send_attempts, "at least 1")
         _check(self.transport_type in {"amqp", "websocket"}, "transport_type", self.transport_type, "amqp, websocket")
-        proxy = urlsplit(self.http_proxy or "http://none:1")
-        _check(bool(proxy.hostname and proxy.port), "http_proxy", "(not shown)", "http://[user:password@]host:port")
+        _check(_names_host_and_port(self.http_proxy), "http_proxy", "(not shown)", "http://[user:password@]host:port")
         if self.is_websocket and find_spec("websocket") is None:
             raise InvalidOptionError("AMQP over WebSocket needs a package: pip install websocket-client.")
 
@@ -154,6 +153,16 @@ class Options:
             max_delivery_count=self.max_delivery_count,
             dead_letter_on_expiry=self.dead_letter_on_expiry,
         )
+
+
+def _names_host_and_port(url: str | None) -> bool:
+    if url is None:
+        return True
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname and parts.port)
+    except ValueError:  # its message may show a part of the password
+        return False
 
 
 def open_body_store(options: Options) -> BodyStore | None:
