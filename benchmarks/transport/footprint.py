@@ -13,9 +13,8 @@ SETTLING_S = 2.0
 
 
 def measure(emulator: Emulator, peer: Peer, folder: Path, figures: Figures, *, quick: bool) -> None:
-    idle_percent: list[float] = []
     stops_s: list[float] = []
-    for number, queue_count in enumerate((1, 3, 20)):
+    for queue_count in (1, 3, 20):
         site = Site(peer, folder, queue_count=queue_count)
         before = emulator.control("counts")["connections"]
         worker = site.start()
@@ -23,17 +22,16 @@ def measure(emulator: Emulator, peer: Peer, folder: Path, figures: Figures, *, q
             time.sleep(SETTLING_S)
             figures.add(f"threads_{queue_count}_queues", worker.threads())
             figures.add(f"connections_{queue_count}_queues", emulator.control("counts")["connections"] - before)
-            if number < 2:
-                idle_percent.append(_cpu_percent(worker.cpu_s, over_s=8 if quick else 60))
+            if queue_count == 3:
+                figures.add("idle_cpu_percent", _cpu_percent(worker.cpu_s, over_s=8 if quick else 60))
         finally:
             stops_s.append(worker.stop())
             site.close()
-    figures.add("idle_cpu_percent", median(idle_percent))
     figures.add("warm_stop_s", median(stops_s))
 
 
 def _cpu_percent(cpu_s: Callable[[], float], *, over_s: float) -> float:
-    """Of one processor, for a worker with three queues and two children."""
+    """Of one processor, for the worker and its two children."""
     begin = cpu_s()
     time.sleep(over_s)
     return (cpu_s() - begin) / over_s * 100

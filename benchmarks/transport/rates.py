@@ -11,7 +11,7 @@ from benchmarks.transport.process import GaveUpError, wait_until
 from benchmarks.transport.workers import Site
 
 #: kombu's transport does one or two tasks a second.
-STOCK_TASKS = 12
+STOCK_TASKS = 8
 
 RUN_TIMEOUT_S = 120.0
 
