@@ -8,7 +8,7 @@ import pytest
 from geoetl.backend.ledger import Claim
 from geoetl.engine import control
 from geoetl.engine.completion import complete_stage
-from geoetl.engine.heartbeat import beat
+from geoetl.engine.heartbeat import Held, beat, look
 from geoetl.errors import BadData, InvalidInput, TransientError
 
 
@@ -192,19 +192,33 @@ def test_a_heartbeat_keeps_only_the_leases_of_the_named_process(engine):
     mine, other = claim_work(engine, 0, "w1:1"), claim_work(engine, 1, "w1:2")
     engine.sql("UPDATE geoetl.task SET lease_until = now() + interval '1 second' WHERE state = 'running'")
 
-    to_stop = beat(engine.services.connections(), {mine.task_id: "w1:1", other.task_id: "w1:1"}, lease_s=30)
+    extended = beat(engine.services.connections(), [(mine.task_id, "w1:1"), (other.task_id, "w1:1")], lease_s=30)
 
     longer = engine.sql("SELECT id FROM geoetl.task WHERE lease_until > now() + interval '10 seconds'")
     assert [str(row[0]) for row in longer] == [mine.task_id]
-    assert to_stop == set()
+    assert extended == {(mine.task_id, "w1:1")}
 
 
-def test_a_heartbeat_tells_which_attempts_must_stop(engine):
+def test_a_process_whose_task_was_taken_over_does_not_hide_the_one_that_has_it_now(engine, expire_leases):
+    engine.start_work_stage()
+    zombie = claim_work(engine, owner="w1:1")
+    expire_leases()
+    claim_work(engine, owner="w1:2")
+    live = [(zombie.task_id, "w1:2"), (zombie.task_id, "w1:1")]
+
+    assert beat(engine.services.connections(), live, lease_s=30) == {(zombie.task_id, "w1:2")}
+    assert [held.live for held in look(engine.services.connections(), live)] == [(zombie.task_id, "w1:2")]
+
+
+def test_a_look_tells_which_attempts_must_stop(engine):
     submission = engine.start_work_stage()
     claim = claim_work(engine)
+    live = [(claim.task_id, "w1:1")]
+    assert look(engine.services.connections(), live) == [Held(live[0], 1, must_stop=False)]
+
     control.cancel(engine.services, submission.job_id)
 
-    assert beat(engine.services.connections(), {claim.task_id: "w1:1"}, lease_s=30) == {claim.task_id}
+    assert look(engine.services.connections(), live) == [Held(live[0], 1, must_stop=True)]
 
 
 def test_a_task_that_is_retried_into_a_failed_stage_is_skipped_by_the_reaper(engine):
@@ -298,7 +312,7 @@ def test_finish_fail_cancel_and_resume_never_deadlock(engine):
         lambda: [engine.run(claim) for claim in claims[:30]],
         lambda: [engine.services.ledger.retry(claim, TransientError("away"), 0.0) for claim in claims[30:]],
         lambda: [
-            beat(engine.services.connections(), {c.task_id: "w1:1" for c in claims}, lease_s=30) for _ in range(20)
+            beat(engine.services.connections(), [(c.task_id, "w1:1") for c in claims], lease_s=30) for _ in range(20)
         ],
         control_loop,
     ]
