@@ -158,7 +158,7 @@ class SmallWorld:
         owns = task.state == "running" and task.attempt == mine.attempt
 
         def finish() -> World:
-            result, effects = (mine.plan[0], [mine.plan[1]]) if mine.plan else (_result(mine.claim), [])
+            result, effects = (mine.plan[0], [mine.plan[1]]) if mine.plan else (result_of(mine.claim), [])
             accepted = self.ledger.finish(mine.claim, result, effects)
             if accepted and not mine.newest:
                 raise Found(f"the result of the stale {name} was accepted")
@@ -254,7 +254,7 @@ def _owner(attempt: int) -> str:
     return f"w:{attempt}"
 
 
-def _result(claim: Claim) -> dict[str, int]:
+def result_of(claim: Claim) -> dict[str, int]:
     given = claim.facts.input
     return {"tasks": given["tasks"]} if claim.facts.name == "noop.count" else {"square": given["index"] ** 2}
 
