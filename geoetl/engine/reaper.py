@@ -1,6 +1,7 @@
 """Chores of the leading relay: lost leases, closed stages, lost messages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
@@ -17,11 +18,27 @@ LEASE_EXPIRED = {
 }
 
 
+class Backlog(Protocol):
+    """What the broker holds."""
+
+    def messages(self, queue: str) -> int | None:
+        """Messages of a queue, waiting or with a worker; None where the broker does not say now."""
+        ...
+
+
+class UnknownBacklog:
+    """For a broker that cannot be asked: no silence is ever explained, only the doubled waits limit what is sent."""
+
+    def messages(self, queue: str) -> int | None:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Reaper:
     """Returns what dead workers held, and sends again what was never heard."""
 
     every_s: float
+    backlog: Backlog = field(default_factory=UnknownBacklog)
     resend_s: float = 60.0
     """First wait before a message that nobody claimed is sent again; doubles per task."""
     resend_cap_s: float = 3600.0
@@ -36,9 +53,22 @@ class Reaper:
         return changed
 
     def resend(self, conn: Connection) -> int:
-        """Put forgotten tasks back into the outbox; how many."""
-        return conn.execute(SQL["resend"], {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}).rowcount
+        """Put forgotten tasks back into the outbox; how many.
+
+        A task that waits behind thousands of others is not forgotten. So a queue is sent only as many messages as the
+        broker holds too few; which ones were lost nobody knows, and whoever claims makes the next shortage visible.
+        """
+        waits = {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}
+        sent = 0
+        for queue, expected in conn.execute(SQL["backlog"], waits).fetchall():
+            held = self.backlog.messages(queue)
+            if held is not None and held < expected:
+                sent += conn.execute(SQL["resend"], {**waits, "queue": queue, "missing": expected - held}).rowcount
+        return sent
 
     def chores(self) -> tuple[Chore, ...]:
         """For the relay."""
-        return (Chore("reap", self.every_s, self.reap), Chore("resend", max(self.every_s, 5.0), self.resend))
+        return (
+            Chore("reap", self.every_s, self.reap),
+            Chore("resend", min(max(self.every_s, 5.0), self.resend_s), self.resend),
+        )

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
+import pytest
 
 from geoetl.backend.messages import Captured, Message, capture
-from geoetl.backend.relay import Chore, Relay, enqueue
+from geoetl.backend.relay import SQL, Chore, Relay, enqueue
 
 
 def queued(app) -> list[tuple[str, list, dict]]:
@@ -144,6 +145,21 @@ def test_one_relay_leads_and_the_other_takes_over(make_app):
             assert not second.is_leading.is_set()
             stop_first.set()
             eventually(second.is_leading.is_set, within_s=5.0)
+
+
+def test_a_leader_that_is_frozen_is_deposed(app, connections):
+    frozen = psycopg.connect(connections.target.conninfo(application_name="frozen"), autocommit=True)
+    frozen.execute(SQL["try_lead"])
+    relay = Relay(app, sources={})
+    relay.standby_s, relay.silent_s = 0.1, 0.5
+    with running(relay):
+        assert not relay.is_leading.wait(0.3)
+
+        eventually(relay.is_leading.is_set)
+
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        frozen.execute("SELECT 1")
+    frozen.close()
 
 
 def test_a_relay_goes_on_after_its_session_was_ended(app, connections):

@@ -9,6 +9,7 @@ from geoetl.backend.ledger import Claim
 from geoetl.engine import control
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.heartbeat import Held, beat, look
+from geoetl.engine.reaper import Reaper
 from geoetl.errors import BadData, InvalidInput, TransientError
 
 
@@ -245,6 +246,30 @@ def test_a_message_that_nobody_claimed_is_sent_again_and_the_wait_doubles(engine
     assert engine.reaper.resend(conn) == 0
     engine.sql("UPDATE geoetl.task SET published_at = now() - interval '121 seconds' WHERE id = %s", task_id)
     assert engine.reaper.resend(conn) == 1
+
+
+class Broker:
+    """A broker that says how many messages it has."""
+
+    def __init__(self, held: int | None) -> None:
+        self.held = held
+
+    def messages(self, queue: str) -> int | None:
+        return self.held
+
+
+@pytest.mark.parametrize(
+    ("held", "sent"), [(7, 0), (8, 0), (5, 2), (0, 6), (None, 0)], ids=["all", "copies", "two lost", "none", "unknown"]
+)
+def test_only_what_the_broker_lacks_is_sent_again(engine, held, sent):
+    engine.start_work_stage(tasks=7)
+    engine.bells()
+    claim_work(engine)  # its message stays with the broker until it is done
+    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '61 seconds' WHERE state = 'ready'")
+
+    Reaper(every_s=1.0, backlog=Broker(held)).resend(engine.services.connections())
+
+    assert len(engine.bells()) == sent
 
 
 def test_resume_runs_what_is_unfinished_and_keeps_what_succeeded(engine):
