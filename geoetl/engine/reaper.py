@@ -57,13 +57,21 @@ class Reaper:
 
         A task that waits behind thousands of others is not forgotten. So a queue is sent only as many messages as the
         broker holds too few; which ones were lost nobody knows, and whoever claims makes the next shortage visible.
+
+        Where the broker holds enough and still nobody works, there is no worker, or a frozen one has the messages until
+        their locks run out. Then one task at a time is sent again, which costs an idle queue a few messages a day.
         """
         waits = {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}
         sent = 0
-        for queue, expected in conn.execute(SQL["backlog"], waits).fetchall():
+        for queue, expected, running, is_trying in conn.execute(SQL["backlog"], waits).fetchall():
             held = self.backlog.messages(queue)
-            if held is not None and held < expected:
-                sent += conn.execute(SQL["resend"], {**waits, "queue": queue, "missing": expected - held}).rowcount
+            if held is None:
+                continue
+            missing = expected - held
+            if missing <= 0 and not running and not is_trying:
+                missing = 1
+            if missing > 0:
+                sent += conn.execute(SQL["resend"], {**waits, "queue": queue, "missing": missing}).rowcount
         return sent
 
     def chores(self) -> tuple[Chore, ...]:

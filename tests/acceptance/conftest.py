@@ -19,6 +19,7 @@ import pytest
 
 from geoetl.cli.main import main
 from geoetl.config.settings import load_settings
+from geoetl.db.connections import Connection, connect
 from geoetl.engine.services import Services
 from geoetl.local.stack import Stack
 from geoetl.models.refs import BlobRef
@@ -132,6 +133,10 @@ class Installation:
 
     def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
         return self.services.connections().execute(query, params).fetchall()
+
+    def business(self) -> Connection:
+        """A connection of its own to the business database; close it."""
+        return connect(self.services.settings.database.business, application_name="acceptance")
 
     def rows(self) -> dict[str, int]:
         """How many rows there are in each table that a submit writes to."""

@@ -45,9 +45,10 @@ FROM closed c WHERE t.id = c.id AND t.attempt = c.attempt AND t.state = 'ready'
 
 -- backlog --
 -- Queues with tasks that are ready, due, published long ago and never claimed (the wait doubles per task): how many
--- messages the broker should hold for all tasks of that queue. A running task's message stays until it is done.
+-- messages the broker should hold for all tasks of that queue (a running task's message stays until it is done), how many
+-- run, and whether one that was sent again is still to be waited for.
 WITH asked AS (
-    SELECT t.queue, t.state,
+    SELECT t.queue, t.state, t.resends,
            t.state = 'ready' AND coalesce(t.published_at, t.next_attempt_at)
                < now() - make_interval(secs => least(%(resend_s)s * 2 ^ least(t.resends, 12), %(resend_cap_s)s)) AS is_silent
     FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
@@ -55,10 +56,12 @@ WITH asked AS (
       AND (t.state = 'running' OR (t.state = 'ready' AND t.next_attempt_at <= now()))
       AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
 )
-SELECT queue, count(*) FROM asked GROUP BY queue HAVING count(*) FILTER (WHERE is_silent) > 0
+SELECT queue, count(*), count(*) FILTER (WHERE state = 'running'),
+       coalesce(bool_or(NOT is_silent) FILTER (WHERE state = 'ready' AND resends > 0), false)
+FROM asked GROUP BY queue HAVING count(*) FILTER (WHERE is_silent) > 0
 
 -- resend --
--- The tasks of a queue that were silent for longest: their messages may be lost.
+-- Silent tasks of a queue, those first that were sent again before: their messages may be lost.
 WITH silent AS (
     SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'ready' AND t.next_attempt_at <= now() AND t.queue = %(queue)s
@@ -66,7 +69,7 @@ WITH silent AS (
       AND coalesce(t.published_at, t.next_attempt_at)
           < now() - make_interval(secs => least(%(resend_s)s * 2 ^ least(t.resends, 12), %(resend_cap_s)s))
       AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
-    ORDER BY coalesce(t.published_at, t.next_attempt_at) LIMIT least(%(missing)s, 500)
+    ORDER BY t.resends DESC, coalesce(t.published_at, t.next_attempt_at) LIMIT least(%(missing)s, 500)
     FOR UPDATE OF t SKIP LOCKED
 ), again AS (
     UPDATE geoetl.task t SET resends = t.resends + 1, published_at = now() FROM silent WHERE t.id = silent.id

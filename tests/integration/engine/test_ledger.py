@@ -272,6 +272,22 @@ def test_only_what_the_broker_lacks_is_sent_again(engine, held, sent):
     assert len(engine.bells()) == sent
 
 
+def test_an_idle_queue_that_holds_enough_is_tried_with_one_message_at_growing_intervals(engine):
+    engine.start_work_stage(tasks=7)
+    engine.bells()
+    engine.sql("UPDATE geoetl.task SET published_at = now() WHERE state = 'ready' AND stage_no = 1 AND idx >= 0")
+    reaper = Reaper(every_s=1.0, backlog=Broker(7))
+    sent = []
+    for _ in range(60):
+        engine.sql("UPDATE geoetl.task SET published_at = published_at - interval '61 seconds' WHERE state = 'ready'")
+        reaper.resend(engine.services.connections())
+        sent.append(len(engine.bells()))
+
+    assert sent[0] == 1
+    assert max(sent) == 1
+    assert sum(sent) <= 7, "an hour without a worker"
+
+
 def test_resume_runs_what_is_unfinished_and_keeps_what_succeeded(engine):
     submission = engine.start_work_stage()
     engine.bells()
