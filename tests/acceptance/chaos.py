@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -129,10 +128,3 @@ def expect_exactly_once(installation: Installation, job: Job, *, timeout_s: floa
     assert installation.sql(at_rest, run_id) == [(0,)]
     bells = "SELECT count(*) FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %s"
     eventually(lambda: installation.sql(bells, run_id) == [(0,)], what="an empty outbox")
-
-
-def during(seconds: float) -> Any:
-    """Turns of a loop for so long."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        yield
