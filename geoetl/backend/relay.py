@@ -245,6 +245,13 @@ class Relay:
             if time.monotonic() < due_at[chore.name]:
                 continue
             due_at[chore.name] = time.monotonic() + chore.every_s
-            changed = chore.run(conn)
+            try:
+                changed = chore.run(conn)
+            except self.app.database_errors:
+                if conn.closed:
+                    raise
+                # One row that a chore cannot handle must not keep all messages from being sent.
+                log.exception("chore failed, tried again later name=%s", chore.name)
+                continue
             if changed:
                 log.info("chore done name=%s rows=%s", chore.name, changed)

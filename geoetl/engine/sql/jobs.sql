@@ -125,7 +125,8 @@ FROM ended e
 RETURNING id
 
 -- resume_run --
-UPDATE geoetl.run SET state = 'running', error = NULL, finished_at = NULL WHERE id = %(run_id)s
+UPDATE geoetl.run SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
+WHERE id = %(run_id)s
 
 -- resume_tasks --
 -- Every unfinished task of the stage, running ones too, gets a higher attempt and a new budget (R7); in id order, since

@@ -28,11 +28,18 @@ ORDER BY lease_until LIMIT 100
 
 -- stop_expired --
 -- Expired attempts of closed stages.
-UPDATE geoetl.task t SET state = 'cancelled', lease_until = NULL, finished_at = now()
-WHERE t.id IN (
-    SELECT t2.id FROM geoetl.task t2 JOIN geoetl.stage s ON s.run_id = t2.run_id AND s.no = t2.stage_no
-    WHERE t2.state = 'running' AND t2.lease_until < now() AND s.state NOT IN ('running', 'completing')
-    LIMIT 500 FOR UPDATE OF t2 SKIP LOCKED)
+WITH expired AS (
+    SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+    WHERE t.state = 'running' AND t.lease_until < now() AND s.state NOT IN ('running', 'completing')
+    LIMIT 500 FOR UPDATE OF t SKIP LOCKED
+), gone AS (
+    UPDATE geoetl.task t SET state = 'cancelled', lease_until = NULL, finished_at = now()
+    FROM expired e WHERE t.id = e.id
+    RETURNING t.id, t.run_id, t.stage_no, t.idx, t.attempt, t.worker
+)
+INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what)
+SELECT r.job_id, g.run_id, g.stage_no, g.id, g.idx, g.attempt, g.worker, 'task stopped'
+FROM gone g JOIN geoetl.run r ON r.id = g.run_id
 
 -- skip_closed --
 -- Ready tasks of closed stages (R4). Decided from the stage's row, so fenced by attempt: a resume raises it (R5, R7).

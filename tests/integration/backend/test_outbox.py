@@ -188,6 +188,16 @@ def test_the_leader_does_its_chores(app):
         assert done.wait(5)
 
 
+def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):
+    def chore(conn) -> int:
+        return conn.execute("SELECT 1 / 0").rowcount
+
+    commit(app, app.signature("add", (1, 1)))
+
+    with running(Relay(app, sources={}, chores=[Chore("broken", 0.1, chore)])):
+        eventually(lambda: queued(app))
+
+
 def test_a_plain_result_is_stored_and_read(app):
     task_id = str(uuid4())
     app.backend.store_result(task_id, {"answer": 42}, "SUCCESS")

@@ -2,15 +2,20 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
+from celery.app.task import Context
 
 from geoetl.backend.ledger import Claim
+from geoetl.db.connections import DatabaseUnavailable
 from geoetl.engine import control
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.heartbeat import Held, beat, look
+from geoetl.engine.ledger import StageLedger
 from geoetl.engine.reaper import Reaper
-from geoetl.errors import BadData, InvalidInput, TransientError
+from geoetl.errors import BadData, InvalidInput, LeaseLost, TransientError
+from geoetl.tasks.attempt import Attempt
 
 
 def claim_work(engine, index=0, owner="w1:1") -> Claim:
@@ -329,6 +334,66 @@ def test_a_running_job_cannot_be_resumed(engine):
 
     with pytest.raises(InvalidInput, match="only a failed or cancelled job"):
         control.resume(engine.services, submission.job_id)
+
+
+def test_a_finish_whose_session_was_ended_is_repeated_and_accepted(engine):
+    engine.start_work_stage(tasks=1)
+    claim = claim_work(engine)
+    ends = []
+
+    def end_the_first(conn) -> None:
+        if not ends:
+            ends.append(conn)
+            conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    request = Context(ledger="stage", claim=claim, effects=[end_the_first])
+    engine.services.app.backend.mark_as_done(claim.task_id, {"square": 0}, request)
+
+    assert len(ends) == 1
+    assert engine.states()["stages"][1] == ("completing", 0)
+    assert engine.sql("SELECT attempt, state FROM geoetl.task WHERE id = %s", claim.task_id) == [(1, "succeeded")]
+
+
+def test_a_checkpoint_rides_over_a_database_that_is_away(engine, tmp_path):
+    submission = engine.start_work_stage(tasks=1)
+    claim = claim_work(engine)
+    outages = [DatabaseUnavailable("away")]
+
+    def connections():
+        if outages:
+            raise outages.pop()
+        return engine.services.connections()
+
+    services = replace(engine.services, ledger=StageLedger(connections, lease_s=30))
+    attempt = Attempt(services, None, claim, tmp_path, ask_every_s=0)
+
+    attempt.checkpoint()
+    assert outages == [], "it asked, and went on"
+    attempt.checkpoint()
+    control.cancel(engine.services, submission.job_id)
+    with pytest.raises(LeaseLost):
+        attempt.checkpoint()
+
+
+def test_a_run_that_was_cancelled_before_it_began_has_begun_when_it_is_resumed(engine):
+    submission = engine.submit()
+    control.cancel(engine.services, submission.job_id)
+
+    control.resume(engine.services, submission.job_id)
+
+    assert engine.sql("SELECT started_at IS NOT NULL FROM geoetl.run") == [(True,)]
+
+
+def test_what_the_reaper_ends_in_a_closed_stage_is_told(engine, expire_leases):
+    submission = engine.start_work_stage()
+    claim = claim_work(engine)
+    control.cancel(engine.services, submission.job_id)
+    expire_leases()
+
+    assert engine.reaper.reap(engine.services.connections()) == 1
+
+    told = engine.sql("SELECT task_id::text, attempt, worker FROM geoetl.event WHERE what = 'task stopped'")
+    assert told == [(claim.task_id, 1, "w1:1")]
 
 
 def test_finish_fail_cancel_and_resume_never_deadlock(engine):
