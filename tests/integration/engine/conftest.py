@@ -166,3 +166,9 @@ def eventually(condition: Callable[[], Any], *, within_s: float = 10.0) -> Any:
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(0.02)
     return answer
+
+
+def claim_work(engine, index=0, owner="w1:1") -> Claim:
+    claim = engine.claim(engine.task_ids(1)[index], owner)
+    assert claim is not None
+    return claim
