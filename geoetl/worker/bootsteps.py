@@ -18,9 +18,10 @@ from geoetl.telemetry import configure_logging
 
 log = get_logger(__name__)
 
-#: How often the heartbeat looks whether an attempt must stop, in seconds. With the grace it keeps a cancel under two.
-LOOK_S = 0.5
-#: How long a core that can be asked has to stop by itself, in seconds: it asks once a second.
+#: How often the heartbeat looks whether an attempt must stop, in seconds: a plain read, and only while there are any.
+LOOK_S = 0.4
+#: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
+#: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
 #: Pause before a loop that met something unexpected begins anew, in seconds.
 _RESTART_S = 1.0
