@@ -34,6 +34,16 @@ class UnknownBacklog:
 
 
 @dataclass(frozen=True, slots=True)
+class _Silence:
+    """A queue with tasks that nobody has claimed for too long."""
+
+    expected: int
+    """Messages that the broker should hold."""
+    is_idle: bool
+    """Nobody works or did lately, and no task that was sent again is still to be waited for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reaper:
     """Returns what dead workers held, and sends again what was never heard."""
 
@@ -61,18 +71,29 @@ class Reaper:
         Where the broker holds enough and still nobody works, there is no worker, or a frozen one has the messages until
         their locks run out. Then one task at a time is sent again, which costs an idle queue a few messages a day.
         """
-        waits = {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}
         sent = 0
-        for queue, expected, running, is_trying in conn.execute(SQL["backlog"], waits).fetchall():
+        for queue, before in self._silent_queues(conn).items():
             held = self.backlog.messages(queue)
-            if held is None:
+            # Asked again: what was done while the broker counted is not missing.
+            after = self._silent_queues(conn).get(queue)
+            if held is None or after is None:
                 continue
-            missing = expected - held
-            if missing <= 0 and not running and not is_trying:
+            missing = min(before.expected, after.expected) - held
+            if missing <= 0 and before.is_idle and after.is_idle:
                 missing = 1
             if missing > 0:
-                sent += conn.execute(SQL["resend"], {**waits, "queue": queue, "missing": missing}).rowcount
+                sent += conn.execute(SQL["resend"], {**self._waits, "queue": queue, "missing": missing}).rowcount
         return sent
+
+    def _silent_queues(self, conn: Connection) -> dict[str, _Silence]:
+        return {
+            queue: _Silence(expected, is_idle=not is_worked_on and not is_trying)
+            for queue, expected, is_worked_on, is_trying in conn.execute(SQL["backlog"], self._waits)
+        }
+
+    @property
+    def _waits(self) -> dict[str, float]:
+        return {"resend_s": self.resend_s, "resend_cap_s": self.resend_cap_s}
 
     def chores(self) -> tuple[Chore, ...]:
         """For the relay."""

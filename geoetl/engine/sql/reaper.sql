@@ -52,18 +52,20 @@ FROM closed c WHERE t.id = c.id AND t.attempt = c.attempt AND t.state = 'ready'
 
 -- backlog --
 -- Queues with tasks that are ready, due, published long ago and never claimed (the wait doubles per task): how many
--- messages the broker should hold for all tasks of that queue (a running task's message stays until it is done), how many
--- run, and whether one that was sent again is still to be waited for.
+-- messages the broker should hold for all tasks of that queue (a running task's message stays until it is done), whether
+-- somebody works or did lately, and whether a task that was sent again is still to be waited for.
 WITH asked AS (
     SELECT t.queue, t.state, t.resends,
+           t.state = 'running' OR coalesce(t.started_at > now() - make_interval(secs => %(resend_s)s), false) AS is_work,
            t.state = 'ready' AND coalesce(t.published_at, t.next_attempt_at)
                < now() - make_interval(secs => least(%(resend_s)s * 2 ^ least(t.resends, 12), %(resend_cap_s)s)) AS is_silent
     FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
-    WHERE s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END
-      AND (t.state = 'running' OR (t.state = 'ready' AND t.next_attempt_at <= now()))
-      AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
+    WHERE s.state IN ('running', 'completing')
+      AND (t.state IN ('running', 'succeeded')
+           OR (t.state = 'ready' AND t.next_attempt_at <= now() AND (t.idx >= 0 OR s.state = 'completing')
+               AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)))
 )
-SELECT queue, count(*), count(*) FILTER (WHERE state = 'running'),
+SELECT queue, count(*) FILTER (WHERE state IN ('ready', 'running')), bool_or(is_work),
        coalesce(bool_or(NOT is_silent) FILTER (WHERE state = 'ready' AND resends > 0), false)
 FROM asked GROUP BY queue HAVING count(*) FILTER (WHERE is_silent) > 0
 

@@ -58,3 +58,22 @@ def test_an_idle_queue_that_holds_enough_is_tried_with_one_message_at_growing_in
     assert sent[0] == 1
     assert max(sent) == 1
     assert sum(sent) <= 7, "an hour without a worker"
+
+
+def test_what_is_done_while_the_broker_counts_is_not_missing(engine):
+    engine.start_work_stage(tasks=7)
+    engine.bells()
+    claims = [claim_work(engine, index) for index in range(3)]
+    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '61 seconds' WHERE state = 'ready'")
+
+    class Quick:
+        """By the time it answers, three tasks are done and their messages gone."""
+
+        def messages(self, queue: str) -> int:
+            for claim in claims:
+                engine.run(claim)
+            return 4
+
+    Reaper(every_s=1.0, backlog=Quick()).resend(engine.services.connections())
+
+    assert engine.bells() == []
