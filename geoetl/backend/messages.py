@@ -84,6 +84,16 @@ def captured() -> Captured | None:
     return _open.get()
 
 
+def start_capturing(into: Captured) -> None:
+    """Capture from here on, across the calls of Celery's trace, until `stop_capturing`."""
+    _open.set(into)
+
+
+def stop_capturing() -> None:
+    """Publish again."""
+    _open.set(None)
+
+
 class CaptureProducer(Producer):
     """Keeps what it is asked to publish. Its connection is lazy and never opened."""
 
