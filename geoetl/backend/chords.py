@@ -4,7 +4,7 @@ Celery's own chord on a database polls for the header; here a counter is lowered
 stores its result, and whoever lowers it to zero sends the body in that same transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast, override
 
 from celery import states
@@ -13,6 +13,7 @@ from celery.backends.base import Backend
 from celery.canvas import Signature, maybe_signature
 from celery.exceptions import ChordError, ImproperlyConfigured
 from celery.result import GroupResult
+from celery.utils.functional import _regen  # pyright: ignore[reportPrivateUsage] - how Celery's own backends tell
 from celery.utils.log import get_logger
 from psycopg import Error as DatabaseError
 
@@ -39,9 +40,12 @@ class NativeChords(Backend):
         """Open the barrier, before the first header task is sent. A nested header's shape is kept for its results."""
         group_id, results = header_result_args
         with unit_of_work(self.connections) as conn:
-            conn.execute(SQL["open"], {"group_id": group_id})
-            # A header that is still a generator is flat: consuming it here would build it twice.
-            if isinstance(results, list) and any(isinstance(result, GroupResult) for result in results):
+            row = conn.execute(SQL["open"], {"group_id": group_id}).fetchone()
+            if row is not None and row[0]:
+                ids = [*_task_ids(results), body.options.get("task_id")]
+                conn.execute(SQL["run_again"], {"group_id": group_id, "task_ids": ids})
+            # A header that is still a generator is flat: looking into it here would publish none of it before its end.
+            if not isinstance(results, _regen) and any(isinstance(result, GroupResult) for result in results):
                 self._save_group(group_id, self.app.GroupResult(group_id, results))
 
     @override
@@ -138,6 +142,17 @@ class NativeChords(Backend):
                 chord=options["chord"],
             )
             self.on_chord_part_return(part, states.FAILURE, error)
+
+
+def _task_ids(results: Any) -> Iterator[str]:
+    """Ids of all tasks that lead to these results."""
+    for result in results:
+        if isinstance(result, GroupResult):
+            yield from _task_ids(result.results or [])
+        else:
+            yield result.id
+        if result.parent is not None:
+            yield from _task_ids([result.parent])
 
 
 def _shaped(result: Any, values: dict[str, Any]) -> Any:

@@ -42,7 +42,7 @@ class PlainClaims:
         self.lease_s = lease_s
 
     def claim(self, task_id: str, version: int, *, owner: str, meta: bytes | None) -> PlainClaim | None:
-        """Become the owner; None where there is nothing to do now (`lease_end` tells whether there may be later).
+        """Become the owner; None where there is nothing to do now (`is_running` tells whether there may be later).
 
         ``meta`` is what ``AsyncResult`` shows while the task runs; None for a task whose result is ignored.
         """
@@ -51,28 +51,26 @@ class PlainClaims:
         ).fetchone()
         return None if row is None else PlainClaim(task_id, version, row[0])
 
-    def lease_end(self, task_id: str, version: int) -> Any:
-        """Moment after which a refused claim should be tried again; None where it never will succeed."""
-        row = self._execute("lease_end", task_id=task_id, version=version).fetchone()
-        return None if row is None else row[0]
+    def is_running(self, task_id: str, version: int) -> bool:
+        """Whether a refused claim may succeed later: its owner may be dead."""
+        row = self._execute("is_running", task_id=task_id, version=version).fetchone()
+        return row is not None and row[0]
 
-    def put_aside(self, message: Message, task_id: str, version: int, *, until: Any) -> None:
-        """Publish the message again when the lease that refused it has ended."""
-        self._execute(
-            "put_aside",
-            envelope=Jsonb(message.envelope()),
-            body=message.body,
-            task_id=task_id,
-            version=version,
-            not_before=until,
-        )
+    def put_aside(self, message: Message, task_id: str, version: int) -> None:
+        """Publish the message again when the lease that refused it ends, unless its owner ends the task before."""
+        envelope = Jsonb(message.envelope())
+        self._execute("put_aside", envelope=envelope, body=message.body, task_id=task_id, version=version)
 
     def end(self, claim: PlainClaim, phase: str) -> bool:
         """Give the claim up; False where it was lost."""
         row = self._execute(
             "end", task_id=claim.task_id, version=claim.version, attempt=claim.attempt, phase=phase
         ).fetchone()
-        return row is not None
+        if row is None:
+            return False
+        if row[0]:
+            self._execute("remove_copy", task_id=claim.task_id, version=claim.version)
+        return True
 
     def end_unclaimed(self, task_id: str, version: int, phase: str, *, owner: str | None) -> bool:
         """End a task nobody works on, or whose ``owner`` is known to be dead; False where it has ended before."""

@@ -114,12 +114,12 @@ class FencedTask(Task):
             meta = self.backend.encoded_meta(started, "STARTED", request=request)
         claim = claims.claim(task_id, version, owner=mine, meta=meta)
         if claim is None:
-            if (until := claims.lease_end(task_id, version)) is not None:
+            if claims.is_running(task_id, version):
                 # Its owner may be dead, and this its only message: look again when the lease has ended.
                 with capture() as copies:
                     cast("Signature", self.signature_from_request(request)).apply_async(add_to_parent=False)
                 for copy in copies.messages:
-                    claims.put_aside(copy, task_id, version, until=until)
+                    claims.put_aside(copy, task_id, version)
             raise Ignore("nothing to claim: ended, or owned by another worker")
         request.plain_claim = claim
         request.unit = Captured()

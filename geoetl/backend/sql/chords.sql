@@ -1,5 +1,16 @@
 -- open --
-INSERT INTO geoetl.chord (group_id) VALUES (%(group_id)s) ON CONFLICT (group_id) DO NOTHING
+-- True: the chord had fired, and somebody has applied the same frozen canvas again.
+INSERT INTO geoetl.chord AS c (group_id) VALUES (%(group_id)s)
+ON CONFLICT (group_id) DO UPDATE SET size = NULL, remaining = 0, fired_at = NULL, made_at = now()
+WHERE c.fired_at IS NOT NULL
+RETURNING xmax <> 0
+
+-- run_again --
+-- Forget what a fired chord has done: its tasks, which have the same ids again, may run.
+WITH parts AS (
+    DELETE FROM geoetl.chord_part WHERE group_id = %(group_id)s
+)
+DELETE FROM geoetl.result WHERE task_id = ANY(%(task_ids)s::text[])
 
 -- set_size --
 -- Celery may say it more than once; the last word counts.

@@ -5,39 +5,44 @@ VALUES (%(task_id)s, 'STARTED', %(meta)s, 'running', %(version)s, 1, %(owner)s,
         now() + make_interval(secs => %(lease_s)s))
 ON CONFLICT (task_id) DO UPDATE
 SET state = excluded.state, meta = excluded.meta, phase = 'running', version = excluded.version,
-    attempt = r.attempt + 1, owner = excluded.owner, lease_until = excluded.lease_until
+    attempt = r.attempt + 1, owner = excluded.owner, lease_until = excluded.lease_until, has_copy = false
 WHERE r.phase <> 'ended'
   AND (r.version < excluded.version
        OR (r.version = excluded.version
            AND (r.phase = 'open' OR (r.phase = 'running' AND r.lease_until < now()))))
 RETURNING attempt
 
--- lease_end --
--- When the live lease that refused a claim ends; no row where the task can never be claimed in this version.
-SELECT lease_until + interval '50 milliseconds' FROM geoetl.result
-WHERE task_id = %(task_id)s AND version = %(version)s AND phase = 'running'
+-- is_running --
+-- Whether a claim was refused by a live one of the same version, rather than for good.
+SELECT EXISTS (
+    SELECT FROM geoetl.result WHERE task_id = %(task_id)s AND version = %(version)s AND phase = 'running'
+)
 
 -- put_aside --
--- Look again when the lease ends: its owner may be dead. One copy per task and version.
+-- Look again when the lease ends: its owner may be dead. One copy per task and version; none where the owner has
+-- ended the task meanwhile (the lock on its row decides who was first).
+WITH live AS (
+    UPDATE geoetl.result SET has_copy = true
+    WHERE task_id = %(task_id)s AND version = %(version)s AND phase = 'running'
+    RETURNING lease_until
+)
 INSERT INTO geoetl.outbox (envelope, body, not_before, dedupe)
-VALUES (%(envelope)s, %(body)s, %(not_before)s, %(task_id)s::text || ':' || %(version)s::int)
+SELECT %(envelope)s, %(body)s, lease_until + interval '50 milliseconds', %(task_id)s::text || ':' || %(version)s::int
+FROM live
 ON CONFLICT (dedupe) WHERE dedupe IS NOT NULL DO NOTHING
 
 -- end --
--- The owner gives its claim up, and the copy that waited for it is not needed. No row: the claim was lost.
-WITH ended AS (
-    UPDATE geoetl.result SET phase = %(phase)s, lease_until = NULL, done_at = now()
-    WHERE task_id = %(task_id)s AND phase = 'running' AND version = %(version)s AND attempt = %(attempt)s
-    RETURNING task_id
-), unneeded AS (
-    -- A relay that publishes the copy right now holds its lock: leave it, a duplicate is dropped.
-    SELECT o.id FROM geoetl.outbox o
-    WHERE o.dedupe = %(task_id)s::text || ':' || %(version)s::int AND EXISTS (SELECT FROM ended)
-    FOR UPDATE SKIP LOCKED
-), removed AS (
-    DELETE FROM geoetl.outbox WHERE id IN (SELECT id FROM unneeded)
-)
-SELECT task_id FROM ended
+-- The owner gives its claim up. No row: the claim was lost. True: a copy waits for nothing now.
+UPDATE geoetl.result SET phase = %(phase)s, lease_until = NULL, done_at = now()
+WHERE task_id = %(task_id)s AND phase = 'running' AND version = %(version)s AND attempt = %(attempt)s
+RETURNING has_copy
+
+-- remove_copy --
+-- A relay that publishes the copy right now holds its lock: leave it, a duplicate is dropped.
+DELETE FROM geoetl.outbox
+WHERE id = (SELECT id FROM geoetl.outbox
+            WHERE dedupe = %(task_id)s::text || ':' || %(version)s::int
+            FOR UPDATE SKIP LOCKED)
 
 -- end_unclaimed --
 -- For those who end a task without a claim: the main process (its child died, or the task was revoked before it

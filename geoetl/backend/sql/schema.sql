@@ -23,7 +23,7 @@ ALTER TABLE geoetl.outbox ADD COLUMN IF NOT EXISTS dedupe text;
 CREATE INDEX IF NOT EXISTS outbox_due ON geoetl.outbox (not_before, id) WHERE parked_at IS NULL;
 -- Serves "has this task a message waiting?".
 CREATE INDEX IF NOT EXISTS outbox_ref ON geoetl.outbox (ref) WHERE ref IS NOT NULL;
--- Serves put_aside (one copy) and end (which removes it).
+-- Serves put_aside (one copy) and remove_copy.
 CREATE UNIQUE INDEX IF NOT EXISTS outbox_dedupe ON geoetl.outbox (dedupe) WHERE dedupe IS NOT NULL;
 
 -- Plain Celery tasks (those without a ledger of their own): what is known of the result, and who works on it.
@@ -45,7 +45,9 @@ ALTER TABLE geoetl.result
     -- Grows with every claim: the fencing token.
     ADD COLUMN IF NOT EXISTS attempt     integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS owner       text,
-    ADD COLUMN IF NOT EXISTS lease_until timestamptz;
+    ADD COLUMN IF NOT EXISTS lease_until timestamptz,
+    -- A copy of the message waits in the outbox for the end of the lease.
+    ADD COLUMN IF NOT EXISTS has_copy    boolean NOT NULL DEFAULT false;
 -- Results of a version that knew no phases.
 UPDATE geoetl.result SET phase = 'ended'
 WHERE phase = 'open' AND attempt = 0 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED');

@@ -2,7 +2,7 @@
 
 -- 'task id:version' of a copy that waits for the end of a lease; one per task.
 ALTER TABLE geoetl.outbox ADD COLUMN dedupe text;
--- Serves put_aside (one copy) and end (which removes it).
+-- Serves put_aside (one copy) and remove_copy.
 CREATE UNIQUE INDEX outbox_dedupe ON geoetl.outbox (dedupe) WHERE dedupe IS NOT NULL;
 
 ALTER TABLE geoetl.result ALTER COLUMN meta DROP NOT NULL;
@@ -16,7 +16,9 @@ ALTER TABLE geoetl.result
     -- Grows with every claim: the fencing token.
     ADD COLUMN attempt     integer NOT NULL DEFAULT 0,
     ADD COLUMN owner       text,
-    ADD COLUMN lease_until timestamptz;
+    ADD COLUMN lease_until timestamptz,
+    -- A copy of the message waits in the outbox for the end of the lease.
+    ADD COLUMN has_copy    boolean NOT NULL DEFAULT false;
 UPDATE geoetl.result SET phase = 'ended' WHERE state IN ('SUCCESS', 'FAILURE', 'REVOKED');
 
 -- Barrier of a native chord. `size` arrives while header tasks may already have returned: `remaining` starts at 0 and
