@@ -7,7 +7,7 @@
 #   BROKER_URL      broker under test: any URL of kombu; `redis` (default): the Redis that the suite needs anyway;
 #                   `emulator`: our transport on our Service Bus emulator
 #   BACKEND_URL     result backend under test; `postgres` (default): ours, on a private cluster; `redis`
-#   TEST_TIMEOUT    seconds per test, default 60
+#   TEST_TIMEOUT    seconds per test, default 70 (tests that are known to wait in vain wait 60)
 #   RUN_TIMEOUT     seconds after which the run ends in good order, default 2400
 #   REPORT          folder for logs and the JUnit file (failures.log grows while it runs), default .tools/celery-suite/report
 #
@@ -115,6 +115,6 @@ esac
 export CELERY_SUITE_FAILURES=$REPORT/failures.log
 rm -f "$CELERY_SUITE_FAILURES"
 python -m pytest -p celery.contrib.pytest -p celery_suite_plugin -p no:cacheprovider t/integration \
-  --test-timeout "${TEST_TIMEOUT:-60}" --session-timeout "${RUN_TIMEOUT:-2400}" \
+  --test-timeout "${TEST_TIMEOUT:-70}" --session-timeout "${RUN_TIMEOUT:-2400}" \
   -v --tb=short -rfEs --junitxml="$REPORT/junit.xml" "$@" >"$REPORT/pytest.log" 2>&1 || true
 python -m celery_suite_plugin report "$REPORT/junit.xml"

@@ -4,13 +4,14 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, override
+from uuid import uuid4
 
 import psycopg
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
 
 from geoetl.backend.ledger import TaskLedger
-from geoetl.backend.messages import CaptureProducer, captured
+from geoetl.backend.messages import SEND_HEADER, CaptureProducer, captured
 
 #: Gives this thread's connection, in autocommit mode; called anew for every use, so it may replace a broken one.
 type ConnectionFactory = Callable[[], psycopg.Connection[tuple[Any, ...]]]
@@ -80,6 +81,11 @@ class OutboxCelery(Celery):
         if producer is None and captured() is not None:
             return nullcontext(self._capturing_producer())
         return super().producer_or_acquire(producer)
+
+    @override
+    def send_task(self, name: str, *args: Any, headers: dict[str, Any] | None = None, **options: Any) -> Any:
+        """As in Celery; every send has a word of its own, so that a copy is told from a second run."""
+        return super().send_task(name, *args, headers={SEND_HEADER: uuid4().hex, **(headers or {})}, **options)
 
     def _capturing_producer(self) -> CaptureProducer:
         # Per process: kombu's connection objects must not cross a fork, even unopened.

@@ -16,6 +16,8 @@ log = get_logger(__name__)
 _EXPIRE_EVERY_S = 3600.0
 #: A lease survives this many lost beats.
 _BEATS_PER_LEASE = 3
+#: Seconds before a loop that met something unexpected begins anew.
+_RESTART_S = 1.0
 
 
 class ThreadStep(celery.bootsteps.StartStopStep):
@@ -44,12 +46,17 @@ class ThreadStep(celery.bootsteps.StartStopStep):
     terminate = stop
 
     def _run(self, parent: Any) -> None:
-        try:
-            self.loop(parent.app)
-        finally:
-            close_mine = getattr(parent.app.connections, "close_mine", None)
-            if close_mine is not None:
-                close_mine()
+        while not self._stop.is_set():
+            try:
+                self.loop(parent.app)
+            except Exception:
+                # A worker without its relay or its renewals would go on, and look well: every lease would run out.
+                log.exception("thread met something unexpected, it begins anew thread=%s", self.label)
+                self._stop.wait(_RESTART_S)
+            finally:
+                close_mine = getattr(parent.app.connections, "close_mine", None)
+                if close_mine is not None:
+                    close_mine()
 
     def loop(self, app: Any) -> None:
         """What the thread does until ``self._stop`` is set."""

@@ -4,7 +4,7 @@ Celery's own chord on a database polls for the header; here a counter is lowered
 stores its result, and whoever lowers it to zero sends the body in that same transaction.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast, override
 
 from celery import states
@@ -42,8 +42,7 @@ class NativeChords(Backend):
         with unit_of_work(self.connections) as conn:
             row = conn.execute(SQL["open"], {"group_id": group_id}).fetchone()
             if row is not None and row[0]:
-                ids = [*_task_ids(results), body.options.get("task_id")]
-                conn.execute(SQL["run_again"], {"group_id": group_id, "task_ids": ids})
+                conn.execute(SQL["run_again"], {"group_id": group_id, "body_id": body.options.get("task_id")})
             # A header that is still a generator is flat: looking into it here would publish none of it before its end.
             if not isinstance(results, _regen) and any(isinstance(result, GroupResult) for result in results):
                 self._save_group(group_id, self.app.GroupResult(group_id, results))
@@ -142,17 +141,6 @@ class NativeChords(Backend):
                 chord=options["chord"],
             )
             self.on_chord_part_return(part, states.FAILURE, error)
-
-
-def _task_ids(results: Any) -> Iterator[str]:
-    """Ids of all tasks that lead to these results."""
-    for result in results:
-        if isinstance(result, GroupResult):
-            yield from _task_ids(result.results or [])
-        else:
-            yield result.id
-        if result.parent is not None:
-            yield from _task_ids([result.parent])
 
 
 def _shaped(result: Any, values: dict[str, Any]) -> Any:

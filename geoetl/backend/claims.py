@@ -8,7 +8,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.ledger import Connection
-from geoetl.backend.messages import Message
+from geoetl.backend.messages import SEND_HEADER, Message
 from geoetl.backend.queries import load_queries
 
 SQL = load_queries("geoetl.backend.sql", "claims.sql")
@@ -26,6 +26,11 @@ class PlainClaim:
     attempt: int
 
 
+def send_of(request: Any) -> str | None:
+    """Which send this message comes from; None where its sender was no ``OutboxCelery``."""
+    return request.get(SEND_HEADER) if request is not None else None
+
+
 def version_of(request: Any) -> int:
     """Order of the messages that share a task id: retries and replacements come later, and only they do."""
     if request is None:
@@ -41,14 +46,15 @@ class PlainClaims:
         #: Seconds for which a claim holds unless it is renewed.
         self.lease_s = lease_s
 
-    def claim(self, task_id: str, version: int, *, owner: str, meta: bytes | None) -> PlainClaim | None:
+    def claim(
+        self, task_id: str, version: int, *, owner: str, meta: bytes | None, send: str | None = None
+    ) -> PlainClaim | None:
         """Become the owner; None where there is nothing to do now (`is_running` tells whether there may be later).
 
         ``meta`` is what ``AsyncResult`` shows while the task runs; None for a task whose result is ignored.
         """
-        row = self._execute(
-            "claim", task_id=task_id, version=version, owner=owner, meta=meta, lease_s=self.lease_s
-        ).fetchone()
+        params = {"version": version, "owner": owner, "meta": meta, "lease_s": self.lease_s, "send": send or ""}
+        row = self._execute("claim", task_id=task_id, **params).fetchone()
         return None if row is None else PlainClaim(task_id, version, row[0])
 
     def is_running(self, task_id: str, version: int) -> bool:
@@ -72,9 +78,13 @@ class PlainClaims:
             self._execute("remove_copy", task_id=claim.task_id, version=claim.version)
         return True
 
-    def end_unclaimed(self, task_id: str, version: int, phase: str, *, owner: str | None) -> bool:
+    def end_unclaimed(
+        self, task_id: str, version: int, phase: str, *, owner: str | None, send: str | None = None
+    ) -> bool:
         """End a task nobody works on, or whose ``owner`` is known to be dead; False where it has ended before."""
-        row = self._execute("end_unclaimed", task_id=task_id, version=version, phase=phase, owner=owner).fetchone()
+        row = self._execute(
+            "end_unclaimed", task_id=task_id, version=version, phase=phase, owner=owner, send=send
+        ).fetchone()
         return row is not None
 
     def release(self, task_id: str, *, owner: str) -> None:

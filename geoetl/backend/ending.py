@@ -11,7 +11,7 @@ from celery.backends.base import Backend
 from celery.exceptions import Reject, WorkerLostError
 from celery.utils.log import get_logger
 
-from geoetl.backend.claims import PlainClaim, PlainClaims, version_of
+from geoetl.backend.claims import PlainClaim, PlainClaims, send_of, version_of
 from geoetl.backend.ledger import TaskLedger
 from geoetl.backend.messages import Captured, captured, stop_capturing
 from geoetl.backend.task import ledger_of
@@ -194,7 +194,7 @@ class TaskEndings(Backend):
         if claim is not None and claim.task_id == task_id:
             return self.claims.end(claim, phase)
         owner = getattr(request, "lost_owner", None)
-        return self.claims.end_unclaimed(task_id, version_of(request), phase, owner=owner)
+        return self.claims.end_unclaimed(task_id, version_of(request), phase, owner=owner, send=send_of(request))
 
     # ------------------------------------------------------------------ tasks with a ledger
     def _fail(self, ledger: TaskLedger, task_id: str, exc: BaseException, traceback: Any, request: Any) -> None:

@@ -16,6 +16,10 @@ from kombu.compression import compress
 from kombu.messaging import Producer
 from kombu.serialization import dumps
 
+#: Header of every message of a plain task: which call of Celery's ``send_task`` it comes from. Copies of a message, and
+#: retries, carry the same word; the same signature sent again, on purpose, carries another.
+SEND_HEADER = "geoetl_send"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

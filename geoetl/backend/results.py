@@ -150,6 +150,9 @@ class PostgresBackend(TaskEndings, NativeChords, BaseBackend):
         for _ in _looks(timeout, interval, on_interval):
             meta: Any = self.get_task_meta(task_id)
             if meta["status"] in states.READY_STATES:
+                if on_interval is not None and meta["status"] in states.PROPAGATE_STATES:
+                    # Celery's hook raises the failure of a parent, which explains this one better.
+                    on_interval()
                 return meta
         raise WaitedTooLong("The operation timed out.")
 

@@ -12,7 +12,7 @@ from celery.utils.log import get_task_logger
 from celery.worker.request import Request
 
 from geoetl.backend.app import OutboxCelery
-from geoetl.backend.claims import PlainClaims, version_of
+from geoetl.backend.claims import PlainClaims, send_of, version_of
 from geoetl.backend.ledger import Claim, FinishEffect, TaskLedger, owner
 from geoetl.backend.messages import Captured, capture, start_capturing, stop_capturing
 
@@ -112,7 +112,7 @@ class FencedTask(Task):
         if not get_actual_ignore_result(self, request):
             started = {"pid": int(mine.rpartition(":")[2]), "hostname": request.hostname}
             meta = self.backend.encoded_meta(started, "STARTED", request=request)
-        claim = claims.claim(task_id, version, owner=mine, meta=meta)
+        claim = claims.claim(task_id, version, owner=mine, meta=meta, send=send_of(request))
         if claim is None:
             if claims.is_running(task_id, version):
                 # Its owner may be dead, and this its only message: look again when the lease has ended.

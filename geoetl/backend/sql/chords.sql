@@ -6,11 +6,11 @@ WHERE c.fired_at IS NOT NULL
 RETURNING xmax <> 0
 
 -- run_again --
--- Forget what a fired chord has done: its tasks, which have the same ids again, may run.
+-- Forget what a fired chord has done. Its body has the same id again, and may now fail without having been sent.
 WITH parts AS (
     DELETE FROM geoetl.chord_part WHERE group_id = %(group_id)s
 )
-DELETE FROM geoetl.result WHERE task_id = ANY(%(task_ids)s::text[])
+UPDATE geoetl.result SET phase = 'open' WHERE task_id = %(body_id)s AND phase = 'ended'
 
 -- set_size --
 -- Celery may say it more than once; the last word counts.

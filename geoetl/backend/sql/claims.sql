@@ -1,15 +1,19 @@
 -- claim --
--- Own this version of a task: it is new, or given back, or its owner's lease has run out. No row: nothing to claim.
-INSERT INTO geoetl.result AS r (task_id, state, meta, phase, version, attempt, owner, lease_until)
+-- Own this version of a task: it is new, or given back, or its owner's lease has run out; or all of an earlier run has
+-- ended and this message comes from another send. No row: nothing to claim.
+INSERT INTO geoetl.result AS r (task_id, state, meta, phase, version, attempt, owner, lease_until, sends)
 VALUES (%(task_id)s, 'STARTED', %(meta)s, 'running', %(version)s, 1, %(owner)s,
-        now() + make_interval(secs => %(lease_s)s))
+        now() + make_interval(secs => %(lease_s)s), ARRAY[%(send)s::text])
 ON CONFLICT (task_id) DO UPDATE
 SET state = excluded.state, meta = excluded.meta, phase = 'running', version = excluded.version,
-    attempt = r.attempt + 1, owner = excluded.owner, lease_until = excluded.lease_until, has_copy = false
-WHERE r.phase <> 'ended'
-  AND (r.version < excluded.version
-       OR (r.version = excluded.version
-           AND (r.phase = 'open' OR (r.phase = 'running' AND r.lease_until < now()))))
+    attempt = r.attempt + 1, owner = excluded.owner, lease_until = excluded.lease_until, has_copy = false,
+    sends = CASE WHEN r.phase = 'ended' THEN excluded.sends
+                 WHEN r.sends @> excluded.sends THEN r.sends ELSE r.sends || excluded.sends END
+WHERE CASE r.phase
+      WHEN 'ended' THEN NOT r.sends @> excluded.sends
+      WHEN 'open' THEN r.version <= excluded.version
+      WHEN 'waiting' THEN r.version < excluded.version
+      ELSE r.version < excluded.version OR (r.version = excluded.version AND r.lease_until < now()) END
 RETURNING attempt
 
 -- is_running --
@@ -47,14 +51,18 @@ WHERE id = (SELECT id FROM geoetl.outbox
 -- end_unclaimed --
 -- For those who end a task without a claim: the main process (its child died, or the task was revoked before it
 -- began), a chord whose body will never run, a failed chain. Never over a live claim of somebody else.
-INSERT INTO geoetl.result AS r (task_id, state, phase, version)
-VALUES (%(task_id)s, 'PENDING', %(phase)s, %(version)s)
+INSERT INTO geoetl.result AS r (task_id, state, phase, version, sends)
+VALUES (%(task_id)s, 'PENDING', %(phase)s, %(version)s, array_remove(ARRAY[%(send)s::text], NULL))
 ON CONFLICT (task_id) DO UPDATE
-SET phase = excluded.phase, version = excluded.version, lease_until = NULL, done_at = now()
-WHERE r.phase <> 'ended'
-  AND (r.version < excluded.version
-       OR (r.version = excluded.version
-           AND (r.phase = 'open' OR (r.phase = 'running' AND (r.owner = %(owner)s OR r.lease_until < now())))))
+SET phase = excluded.phase, version = excluded.version, lease_until = NULL, done_at = now(),
+    sends = CASE WHEN r.phase = 'ended' THEN excluded.sends
+                 WHEN r.sends @> excluded.sends THEN r.sends ELSE r.sends || excluded.sends END
+WHERE CASE r.phase
+      WHEN 'ended' THEN NOT r.sends @> excluded.sends
+      WHEN 'open' THEN r.version <= excluded.version
+      WHEN 'waiting' THEN r.version < excluded.version
+      ELSE r.version < excluded.version
+           OR (r.version = excluded.version AND (r.owner = %(owner)s OR r.lease_until < now())) END
 RETURNING task_id
 
 -- release --

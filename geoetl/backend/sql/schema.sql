@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS geoetl.result (
 );
 ALTER TABLE geoetl.result ALTER COLUMN meta DROP NOT NULL;
 -- The fence. open: nobody has claimed this version; running: `owner` has, until `lease_until`; waiting: this version
--- has ended in a retry or a replacement, only a later one may run; ended: nothing may run.
+-- has ended in a retry or a replacement, only a later one may run; ended: only another send may run it again.
 ALTER TABLE geoetl.result
     ADD COLUMN IF NOT EXISTS phase       text NOT NULL DEFAULT 'open'
         CONSTRAINT result_phase CHECK (phase IN ('open', 'running', 'waiting', 'ended')),
@@ -47,7 +47,9 @@ ALTER TABLE geoetl.result
     ADD COLUMN IF NOT EXISTS owner       text,
     ADD COLUMN IF NOT EXISTS lease_until timestamptz,
     -- A copy of the message waits in the outbox for the end of the lease.
-    ADD COLUMN IF NOT EXISTS has_copy    boolean NOT NULL DEFAULT false;
+    ADD COLUMN IF NOT EXISTS has_copy    boolean NOT NULL DEFAULT false,
+    -- Whose messages belong to this run: a message of another send, after the end, is a new run.
+    ADD COLUMN IF NOT EXISTS sends       text[] NOT NULL DEFAULT '{}';
 -- Results of a version that knew no phases.
 UPDATE geoetl.result SET phase = 'ended'
 WHERE phase = 'open' AND attempt = 0 AND state IN ('SUCCESS', 'FAILURE', 'REVOKED');

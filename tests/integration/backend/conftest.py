@@ -77,6 +77,7 @@ class CanvasWorker:
     database: DatabaseTarget
     process: subprocess.Popen[bytes]
     log: Path
+    environ: dict[str, str]
 
     def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database.conninfo(application_name="canvas-test"), autocommit=True) as conn:
@@ -137,8 +138,8 @@ def start_canvas_worker(
         log = tmp_path_factory.mktemp("canvas") / f"worker-{number}.log"
         with mock.patch.dict(os.environ, environ):
             module = _load_canvas_app()
-            process = start_process(log, arguments)
-        worker = CanvasWorker(module.app, module, database, process, log)
+        process = start_process(log, arguments, environ)
+        worker = CanvasWorker(module.app, module, database, process, log, environ)
         started.append(worker)
         wait_for_ready(worker)
         return worker
@@ -174,10 +175,10 @@ def _load_canvas_app() -> Any:
     return module
 
 
-def start_process(log: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+def start_process(log: Path, arguments: Sequence[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "celery", "-A", "canvas_app", "worker", "-l", "INFO", "--without-gossip",
                "--without-mingle", *(arguments or ("-c", "3"))]  # fmt: skip
-    environ = os.environ | {"PYTHONPATH": f"{FOLDER}:{ROOT}"}
+    environ = os.environ | environ | {"PYTHONPATH": f"{FOLDER}:{ROOT}"}
     with log.open("ab") as out:
         return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out)
 

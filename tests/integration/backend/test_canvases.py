@@ -2,6 +2,7 @@
 delivered once and three times, in a pool of processes and in one of threads."""
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from celery import chain, chord, group
@@ -63,6 +64,11 @@ FAILURES = {
         lambda t: chord([chord([t.boom.s(), t.add.s(1, 1)], t.xsum.s()), t.add.s(1, 1)], t.xsum.s()),
         ChordError,
         "boom",
+    ),
+    "revoked header part": (
+        lambda t: chord([t.add.s(1, 1).set(expires=datetime.now(UTC) - timedelta(days=1)), t.add.s(2, 2)], t.xsum.s()),
+        ChordError,
+        "expired",
     ),
     "body": (lambda t: chord([t.add.s(1, 1)], t.boom.s()), ValueError, "boom"),
 }
@@ -139,3 +145,13 @@ def test_a_task_whose_result_is_ignored_runs_once_and_shows_nothing(worker):
 
     assert worker.done("forgettable") == [result.id]
     assert worker.app.AsyncResult(result.id).state == "PENDING"
+
+
+def test_a_frozen_canvas_that_is_sent_again_runs_again(worker):
+    canvas = chord(group(worker.tasks.effect.s(1), worker.tasks.effect.s(2)), worker.tasks.effect.s())
+    canvas.freeze()
+    for times in (1, 2):
+        worker.submit(canvas).get(timeout=20)
+        worker.settle()
+        assert set(runs(worker).values()) == {times}
+        assert len(runs(worker)) == 3

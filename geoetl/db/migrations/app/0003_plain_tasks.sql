@@ -7,7 +7,7 @@ CREATE UNIQUE INDEX outbox_dedupe ON geoetl.outbox (dedupe) WHERE dedupe IS NOT 
 
 ALTER TABLE geoetl.result ALTER COLUMN meta DROP NOT NULL;
 -- The fence. open: nobody has claimed this version; running: `owner` has, until `lease_until`; waiting: this version
--- has ended in a retry or a replacement, only a later one may run; ended: nothing may run.
+-- has ended in a retry or a replacement, only a later one may run; ended: only another send may run it again.
 ALTER TABLE geoetl.result
     ADD COLUMN phase       text NOT NULL DEFAULT 'open'
         CONSTRAINT result_phase CHECK (phase IN ('open', 'running', 'waiting', 'ended')),
@@ -18,7 +18,9 @@ ALTER TABLE geoetl.result
     ADD COLUMN owner       text,
     ADD COLUMN lease_until timestamptz,
     -- A copy of the message waits in the outbox for the end of the lease.
-    ADD COLUMN has_copy    boolean NOT NULL DEFAULT false;
+    ADD COLUMN has_copy    boolean NOT NULL DEFAULT false,
+    -- Whose messages belong to this run: a message of another send, after the end, is a new run.
+    ADD COLUMN sends       text[] NOT NULL DEFAULT '{}';
 UPDATE geoetl.result SET phase = 'ended' WHERE state IN ('SUCCESS', 'FAILURE', 'REVOKED');
 
 -- Barrier of a native chord. `size` arrives while header tasks may already have returned: `remaining` starts at 0 and
