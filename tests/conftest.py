@@ -12,9 +12,11 @@ from tests.stack import TestAzurite, TestDatabases, require
 def databases() -> Generator[TestDatabases]:
     """A private PostgreSQL cluster, as its administrator."""
     databases = TestDatabases()
-    require(databases.start)
-    yield databases
-    databases.stop()
+    try:
+        require(databases.start)
+        yield databases
+    finally:
+        databases.stop()
 
 
 @pytest.fixture
@@ -43,5 +45,7 @@ def business_owner_db(business_db: DatabaseTarget) -> DatabaseTarget:
 def azurite() -> Generator[str]:
     """Connection string of a running Azurite with the containers ``bronze`` and ``silver``; shared by all tests."""
     azurite = TestAzurite()
-    yield require(azurite.start)
-    azurite.stop()
+    try:
+        yield require(azurite.start)
+    finally:
+        azurite.stop()

@@ -25,6 +25,7 @@ app.add_typer(collections.app, name="collection")
 app.add_typer(services.local_app, name="local")
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
+app.command("metrics")(services.show_metrics)
 app.command(
     "emulator", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 )(services.emulator)

@@ -44,7 +44,7 @@ def parse_crs(text: str, parameter: str) -> CRS:
     try:
         with gdal_env():
             return CRS.from_user_input(text)
-    except CRSError as exc:
+    except (CRSError, ValueError) as exc:  # rasterio leaves int("banana") of EPSG:banana to its caller
         raise InvalidInput(
             f"Reading {parameter} {text!r} as a CRS failed: PROJ does not know it.",
             code="invalid-crs",

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from geoetl.models import noop, raster
+from geoetl.models import inventory, noop, raster
 from geoetl.models.base import Model
 
 
 class TaskName(StrEnum):
     """Every task there is. The value is the Celery task name."""
 
+    INVENTORY_LIST = "inventory.list"
+    INVENTORY_CHECKSUM = "inventory.checksum"
+    INVENTORY_WRITE = "inventory.write"
     NOOP_COUNT = "noop.count"
     NOOP_WORK = "noop.work"
     RASTER_INSPECT = "raster.inspect"
@@ -37,6 +40,9 @@ class TaskContract:
 
 
 TASKS: Mapping[TaskName, TaskContract] = {
+    TaskName.INVENTORY_LIST: TaskContract(inventory.ListInput, inventory.ListOutput, time_limit_s=600),
+    TaskName.INVENTORY_CHECKSUM: TaskContract(inventory.ChecksumInput, inventory.ChecksumOutput, time_limit_s=4 * 3600),
+    TaskName.INVENTORY_WRITE: TaskContract(inventory.WriteInput, inventory.WriteOutput, time_limit_s=600),
     TaskName.NOOP_COUNT: TaskContract(noop.CountInput, noop.CountOutput, time_limit_s=60),
     TaskName.NOOP_WORK: TaskContract(noop.WorkInput, noop.WorkOutput, time_limit_s=3600),
     TaskName.RASTER_INSPECT: TaskContract(raster.InspectInput, raster.InspectOutput, time_limit_s=4 * 3600),

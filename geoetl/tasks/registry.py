@@ -7,12 +7,13 @@ from geoetl.backend.app import OutboxCelery
 from geoetl.engine.services import Services
 from geoetl.models.tasks import TASKS, TaskName
 from geoetl.tasks.attempt import Effects
+from geoetl.tasks.inventory.tasks import CORES as INVENTORY
 from geoetl.tasks.noop.tasks import CORES as NOOP
 from geoetl.tasks.raster.tasks import CORES as RASTER
 from geoetl.tasks.shell import register_completion, register_core
 from geoetl.tasks.stac.tasks import CORES as STAC
 
-CORES: Mapping[TaskName, Callable[..., Any]] = {**NOOP, **RASTER, **STAC}
+CORES: Mapping[TaskName, Callable[..., Any]] = {**INVENTORY, **NOOP, **RASTER, **STAC}
 
 
 def register_all(app: OutboxCelery, services: Services, effects: Effects) -> None:

@@ -103,14 +103,14 @@ class Channel(virtual.Channel):
         Raises:
             QueueUnavailableError: none is, on a direct exchange: the message would be lost without a word.
         """
-        queues = super()._lookup(exchange, routing_key, default)
-        if not queues and exchange and self.typeof(exchange).type == "direct":
+        bound = super()._lookup(exchange, routing_key, default)
+        if not bound and exchange and self.typeof(exchange).type == "direct":
             raise QueueUnavailableError(
                 f"No queue is bound to exchange '{exchange}' with routing key '{routing_key}' in this process. Service "
                 "Bus has no exchanges, so bindings are known only where they are declared: publish to the queue by its "
                 "name, or declare it (`declare=[queue]`, or `task_queues`)."
             )
-        return queues
+        return bound
 
     # -- publishing ------------------------------------------------------------------------------------------------
 

@@ -104,8 +104,12 @@ def _time_to_live(
 
 
 def _as_time(value: str | datetime | None) -> datetime | None:
-    """A header's time; without a zone it is UTC, as Celery writes it."""
+    """A header's time, or None when there is none that is known everywhere.
+
+    A time without a zone is meant in the `timezone` of the app that runs the task, which only its workers know. They
+    wait for it themselves; acting on a guess could be hours wrong.
+    """
     if value is None:
         return None
     time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+    return time.astimezone(UTC) if time.tzinfo is not None else None

@@ -1,7 +1,9 @@
 """kombu's transport: from a broker URL to channels, and from the reactor to Celery's event loop."""
 
 import logging
+import math
 import selectors
+import time
 from collections import deque
 from typing import Any
 
@@ -93,22 +95,33 @@ class Transport(virtual.Transport):
         Raises:
             TimeoutError: nothing arrived in time.
         """
+        if not self._inbox:
+            self._wait(timeout)
+        self._deliver_all()
+
+    def _wait(self, timeout: float | None) -> None:
         wakeup = self._wakeup
         if wakeup is None:
             raise ConnectionError("The connection to Service Bus is closed; it cannot deliver anything.")
-        if not self._inbox:
-            with selectors.DefaultSelector() as selector:
-                selector.register(wakeup, selectors.EVENT_READ)
-                selector.select(timeout)
-        wakeup.clear()
-        if not self._inbox:
-            raise TimeoutError
-        self._deliver_all()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(wakeup, selectors.EVENT_READ)
+            # A wake-up may come late, for what was delivered before it: then wait on.
+            while not self._inbox:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                selector.select(None if left == math.inf else left)
+                wakeup.clear()
 
     def _deliver_all(self) -> None:
         # Only what is there now: handlers may settle, which makes room for more, and other readers want their turn.
-        for _ in range(len(self._inbox)):
-            self._deliver_one(*self._inbox.popleft())
+        try:
+            for _ in range(len(self._inbox)):
+                self._deliver_one(*self._inbox.popleft())
+        finally:
+            if self._inbox and self._wakeup is not None:  # a handler failed, or more came meanwhile
+                self._wakeup.set()
 
     def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> None:
         if channel.closed or queue not in (self._callbacks or ()):

@@ -55,7 +55,7 @@ def untouched(installation):
 
 REFUSED = {
     "missing blob": (["missing"], {}, "blob-missing"),
-    "missing container": (["no-container"], {}, "blob-missing"),
+    "missing container": (["no-container"], {}, "container-missing"),
     "empty blob": (["empty"], {}, "blob-empty"),
     "text named .tif": (["text"], {}, "not-a-raster"),
     "truncated GeoTIFF": (["truncated"], {}, "truncated"),

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import uuid
 
 from geoetl.chains.noop import Noop
@@ -60,8 +59,11 @@ def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, w
 
 def test_a_submit_with_no_worker_rings_and_a_later_worker_finishes(installation, workers):
     job = submit(Noop(tasks=3, name=uuid.uuid4().hex), services=installation.services)
-    assert installation.sql("SELECT count(*) FROM geoetl.outbox")[0][0] == 0, "the submitter publishes by itself"
-    time.sleep(0.5)
+    waiting = installation.sql(
+        "SELECT count(*) FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %s",
+        job.submission.run_id,
+    )
+    assert waiting == [(0,)], "the submitter publishes by itself"
 
     workers("late")
 
@@ -81,6 +83,17 @@ def test_a_cancel_stops_running_tasks_within_two_seconds(installation, workers):
         what="every task stopped",
     )
     assert job.status().summary.state == "cancelled"
+
+
+def test_events_are_followed_until_the_job_has_ended(installation, workers):
+    job = submit(Noop(tasks=2, seconds=0.5, name=uuid.uuid4().hex), services=installation.services)
+    workers("busy")
+
+    told = [event.what for event in job.follow()]
+
+    assert told[0] == "job submitted"
+    assert told[-1] == "job completed"
+    assert told == [event.what for event in job.events()]
 
 
 def test_a_resumed_job_completes(installation, workers):

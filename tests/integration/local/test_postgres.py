@@ -33,9 +33,11 @@ def new_cluster(folder: Path, launcher: Launcher | None = None) -> PostgresClust
 @pytest.fixture
 def cluster(folder: Path) -> Generator[PostgresCluster]:
     cluster = new_cluster(folder)
-    require(cluster.start)
-    yield cluster
-    cluster.stop()
+    try:
+        require(cluster.start)
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 def server(folder: Path) -> Process:

@@ -5,7 +5,6 @@ import signal
 import socket
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,17 @@ from geoetl.local.stack import Stack
 from geoetl.models.catalogue import CollectionDefinition
 from tests.stack import require
 
-pytestmark = pytest.mark.skipif(
-    find_spec("geoetl.emulator.__main__") is None, reason="this checkout has no emulator to start"
-)
-
 SERVICES = ["postgres", "azurite", "emulator"]
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Generator[Stack]:
     stack = Stack(tmp_path / "home")
-    require(stack.up)
-    yield stack
-    stack.reset()
+    try:
+        require(stack.up)
+        yield stack
+    finally:
+        stack.reset()
 
 
 def states(stack: Stack) -> dict[str, str]:

@@ -1,12 +1,13 @@
 """One kombu connection in this process against a Service Bus: declaring, publishing, consuming, and what is refused."""
 
+import contextlib
 import json
 import os
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -228,6 +229,33 @@ def test_failing_batch_sends_nothing(connect, queue):
     assert connection.channel().queue_declare(queue, passive=True).message_count == 0
 
 
+def test_late_wake_up_is_not_taken_for_a_timeout(connect, queue):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    publish(connection, queue, "x", headers={"eta": (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()})
+    inbox.channel.connection._wakeup.set()  # as if for a message that was delivered already
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in inbox.messages] == ["x"]
+
+
+def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
+    connection = connect()
+    publish(connection, queue, 1, 2, 3)
+    inbox = Inbox(connection, queue, prefetch=1)
+    inbox.wait(1)
+
+    def fail(message: Any) -> None:
+        raise LookupError
+
+    channel = inbox.channel
+    channel.connection._callbacks[queue] = fail
+    channel.basic_qos(prefetch_count=3)
+    with pytest.raises(LookupError):
+        connection.drain_events(timeout=5)
+    channel.connection._callbacks[queue] = inbox.messages.append
+    inbox.wait(2)
+
+
 def test_prefetch_bounds_what_is_handed_out(connect, queue):
     connection = connect()
     publish(connection, queue, *range(5))
@@ -339,6 +367,33 @@ def test_deleted_queue_is_created_again_for_its_consumer(connect, queue):
     time.sleep(0.3)
     publish(other, queue, "x")
     assert inbox.wait(1)[0].payload == "x"
+
+
+def test_message_of_a_consumer_without_acknowledgement_is_gone_on_arrival(connect, queue):
+    connection = connect()
+    publish(connection, queue, *range(3))
+    messages: list[Any] = []
+    with Consumer(connection.channel(), [Queue(queue)], on_message=messages.append, no_ack=True):
+        while len(messages) < 3:
+            connection.drain_events(timeout=5)
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+
+
+def test_message_that_finds_no_slot_is_given_back_for_others_uncounted(connect, queue):
+    names = [queue, f"{queue}-other"]
+    connection = connect()
+    for name in names:
+        publish(connection, name, name)
+    got: list[Any] = []
+    consumer = Consumer(connection.channel(), [Queue(name) for name in names], on_message=got.append)
+    consumer.qos(prefetch_count=1)
+    consumer.consume()
+    with contextlib.suppress(TimeoutError):
+        while True:
+            connection.drain_events(timeout=0.5)
+    (held,) = got
+    (other,) = Inbox(connect(), next(name for name in names if name != held.payload)).wait(1)
+    assert other.headers["delivery_count"] == 0
 
 
 def test_two_consumers_of_one_channel_cancel_independently(connect, queue):

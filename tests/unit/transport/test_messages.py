@@ -118,8 +118,13 @@ def test_nothing_and_the_past_are_not_scheduled(eta):
     assert send(payload(eta=eta)).scheduled_enqueue_time_utc is None
 
 
-def test_eta_without_a_zone_is_utc():
-    assert send(payload(eta="2030-01-01T00:01:00")).scheduled_enqueue_time_utc == NOW + timedelta(minutes=1)
+def test_eta_without_a_zone_is_left_to_the_worker():
+    assert send(payload(eta="2030-01-01T00:01:00")).scheduled_enqueue_time_utc is None
+
+
+def test_eta_of_any_zone_is_the_same_moment():
+    message = send(payload(eta="2030-01-01T05:31:00+05:30"))
+    assert message.scheduled_enqueue_time_utc.astimezone(UTC) == NOW + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(

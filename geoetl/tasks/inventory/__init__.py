@@ -1,0 +1,1 @@
+"""Cores of the ``inventory`` job."""
