@@ -12,6 +12,7 @@ from celery import signals
 from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from geoetl.backend.bootsteps import LeaseStep
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
 from geoetl.telemetry import configure_logging
@@ -138,6 +139,8 @@ def install_bootsteps(app: Any) -> None:
     """Add our threads to the workers of ``app``."""
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
+    # Plain Celery tasks on the same workers: the backend keeps their leases.
+    app.steps["worker"].add(LeaseStep)
 
 
 @signals.worker_init.connect
