@@ -21,6 +21,7 @@ from geoetl.publication.publish import PostgresPublisher
 from geoetl.storage.open import open_store
 from geoetl.tasks.attempt import Effects
 from geoetl.tasks.registry import register_all
+from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
 
@@ -61,7 +62,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         store.close()
         app.pool.force_close_all()
 
-    reaper = Reaper(every_s=settings.worker.reap_s)
+    reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
     app.services = Services(
         settings=settings,
         app=app,
