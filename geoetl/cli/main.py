@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, demo, jobs, output, services, submit
+from geoetl.cli import collections, config, demo, jobs, output, services, submit
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -22,6 +22,7 @@ app.command("submit")(submit.submit)
 app.command("plan")(submit.plan)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
+app.add_typer(config.app, name="config")
 app.add_typer(services.local_app, name="local")
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
