@@ -5,7 +5,19 @@ import os
 from typing import Any
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
+
+from geoetl.errors import TransientError
+
+#: What a token must be for to be PostgreSQL's password, in every Azure cloud that has flexible servers.
+POSTGRES_SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
+
+
+class IdentityUnavailable(TransientError):
+    """No token could be had: the identity endpoint is away, or no identity is assigned to this process."""
+
+    default_code = "identity-unavailable"
 
 
 class ProcessCredential:
@@ -41,6 +53,21 @@ class ProcessCredential:
 
     def __repr__(self) -> str:
         return f"ProcessCredential(client_id={self._client_id!r})"
+
+
+def postgres_password() -> str:
+    """A token that PostgreSQL takes as a password now. Ask for it at each connect: it lives about an hour.
+
+    Raises:
+        IdentityUnavailable: There is none to be had.
+    """
+    try:
+        return credential().get_token(POSTGRES_SCOPE).token
+    except AzureError as exc:
+        raise IdentityUnavailable(
+            f"No token for PostgreSQL could be had from the identity ({type(exc).__name__}).",
+            hint="Check that a managed identity is assigned and AZURE_CLIENT_ID names it, or sign in with `az login`.",
+        ) from exc
 
 
 @functools.cache

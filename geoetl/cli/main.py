@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, config, demo, jobs, output, services, submit
+from geoetl.cli import collections, config, db, demo, jobs, output, services, submit
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -23,6 +23,7 @@ app.command("plan")(submit.plan)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
 app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
 app.add_typer(services.local_app, name="local")
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
