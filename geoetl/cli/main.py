@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, config, db, demo, jobs, output, services, submit
+from geoetl.cli import collections, config, db, demo, jobs, output, preflight, services, submit
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("submit")(submit.submit)
 app.command("plan")(submit.plan)
+app.command("preflight")(preflight.preflight)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
 app.add_typer(config.app, name="config")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from geoetl.errors import GeoEtlError, InvalidInput, PreflightFailed
+from geoetl.errors import Finding, GeoEtlError, InvalidInput, PreflightFailed
 from geoetl.telemetry import redact
 
 #: The work was refused: nothing was stored or sent.
@@ -123,6 +123,12 @@ def print_error(error: GeoEtlError, *, as_document: bool) -> None:
         return
     count = sum(finding.severity == "error" for finding in findings)
     out.print(f"[red]Refused[/red]: {count} problem{'' if count == 1 else 's'} found; nothing was stored or sent.")
+    print_findings(findings, stderr=True)
+
+
+def print_findings(findings: Sequence[Finding], *, stderr: bool = False) -> None:
+    """Each finding with what to do about it."""
+    out = console(stderr=stderr)
     for finding in findings:
         color = "red" if finding.severity == "error" else "yellow"
         where = f" {finding.parameter}:" if finding.parameter else ""

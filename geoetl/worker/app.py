@@ -12,6 +12,7 @@ from geoetl.config.broker import BrokerSettings
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
+from geoetl.db.tables import PublishedTables
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         checks=CheckServices(
             store=store,
             collections=catalogue,
+            tables=PublishedTables(business),
             min_source_bytes=settings.limits.min_source_bytes,
             max_source_bytes=settings.limits.max_source_bytes,
         ),
