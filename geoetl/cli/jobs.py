@@ -1,6 +1,7 @@
 """``geoetl job``: looking at jobs, waiting for them, ending and resuming them."""
 
 import datetime as dt
+import json
 from typing import Annotated
 
 import typer
@@ -72,10 +73,16 @@ def status(job_id: JobId, as_json: AsJson = False) -> None:
 def events(
     job_id: JobId,
     after: Annotated[int, typer.Option(help="Only events after the one of this number.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what has happened in a job's current run, in order."""
-    found = list(client.get_job(job_id).events(after=after))
+    """Show what has happened in a job's current run, in order. With --follow, JSON is one line an event."""
+    job = client.get_job(job_id)
+    if follow:
+        for event in job.follow(after=after):
+            output.say_at_once(json.dumps(output.as_json(event)) if as_json else event_line(event))
+        return
+    found = list(job.events(after=after))
     if as_json:
         output.print_json(found)
         return
@@ -94,18 +101,25 @@ def wait(
 
 
 @app.command()
-def cancel(job_id: JobId) -> None:
+def cancel(job_id: JobId, as_json: AsJson = False) -> None:
     """End a job. Running tasks stop at their next checkpoint."""
     job = client.get_job(job_id)
-    output.say(f"{job.id}  {'cancelled' if job.cancel() else 'had ended already'}")
+    is_cancelled = job.cancel()
+    if as_json:
+        output.print_json({"job_id": job.id, "cancelled": is_cancelled})
+    else:
+        output.say(f"{job.id}  {'cancelled' if is_cancelled else 'had ended already'}")
 
 
 @app.command()
-def resume(job_id: JobId) -> None:
-    """Go on with a failed or cancelled job at the stage where it ended."""
+def resume(job_id: JobId, as_json: AsJson = False) -> None:
+    """Go on with a failed or cancelled job at the stage where it ended; every unfinished task gets new attempts."""
     job = client.get_job(job_id)
     job.resume()
-    output.say(f"{job.id}  resumed")
+    if as_json:
+        output.print_json({"job_id": job.id, "resumed": True})
+    else:
+        output.say(f"{job.id}  resumed")
 
 
 def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -> None:

@@ -28,6 +28,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(services.local_app, name="local")
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
+app.command("metrics")(services.show_metrics)
 app.command(
     "emulator", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 )(services.emulator)

@@ -42,6 +42,12 @@ def say(text: str = "") -> None:
     console().print(text)
 
 
+def say_at_once(text: str) -> None:
+    """One line on stdout as it is, seen at once also in a pipe."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """One line on stderr: what a person wants to know and a program does not."""
     console(stderr=True).print(text)

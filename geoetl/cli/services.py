@@ -8,9 +8,11 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from prometheus_client import start_http_server
 
 from geoetl.cli import output
 from geoetl.config.sources import home_of
+from geoetl.engine import metrics
 from geoetl.local.stack import Stack
 from geoetl.telemetry import configure_logging
 
@@ -63,7 +65,11 @@ def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     ours.reset(output.note)
 
 
-def relay() -> None:
+def relay(
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Also serve Prometheus metrics on this port.")
+    ] = None,
+) -> None:
     """Publish the outbox and return what dead workers held, until stopped. Stands by while another process does it."""
     from geoetl.worker.client import default_services  # noqa: PLC0415 - `local up` must work before there are settings
 
@@ -75,7 +81,17 @@ def relay() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    default_services().relay.run(stop)
+    ours = default_services()
+    if metrics_port is not None:
+        start_http_server(metrics_port, registry=metrics.registry(ours.connections))
+    ours.relay.run(stop)
+
+
+def show_metrics() -> None:
+    """Print what the database says about the engine, in Prometheus' text format."""
+    from geoetl.worker.client import default_services  # noqa: PLC0415 - `local up` must work before there are settings
+
+    output.say_at_once(metrics.exposition(default_services().connections).rstrip())
 
 
 def emulator(context: typer.Context) -> None:

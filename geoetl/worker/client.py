@@ -18,6 +18,7 @@ from geoetl.worker.app import create_app
 
 _POLL_S = 0.2
 _MAX_POLL_S = 2.0
+_FOLLOW_S = 0.5
 
 
 class JobFailed(GeoEtlError):
@@ -72,6 +73,19 @@ class Job:
     def events(self, *, after: int = 0) -> Iterator[Event]:
         """What has happened in the current run, in order; ``after`` the id of an event."""
         return views.events(self._services.connections(), self._run_id(), after=after)
+
+    def follow(self, *, after: int = 0) -> Iterator[Event]:
+        """Events of the current run as they happen, until it has ended."""
+        run_id = self._run_id()
+        while True:
+            # Asked before the events: what comes between is told in this turn, or there is another.
+            has_ended = self.status().summary.state.is_final
+            for event in views.events(self._services.connections(), run_id, after=after):
+                after = event.id
+                yield event
+            if has_ended:
+                return
+            time.sleep(_FOLLOW_S)  # a person watches, in a process that does nothing else
 
     def cancel(self) -> bool:
         """End the job; whether there was something to end."""

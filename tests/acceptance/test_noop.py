@@ -85,6 +85,17 @@ def test_a_cancel_stops_running_tasks_within_two_seconds(installation, workers):
     assert job.status().summary.state == "cancelled"
 
 
+def test_events_are_followed_until_the_job_has_ended(installation, workers):
+    job = submit(Noop(tasks=2, seconds=0.5, name=uuid.uuid4().hex), services=installation.services)
+    workers("busy")
+
+    told = [event.what for event in job.follow()]
+
+    assert told[0] == "job submitted"
+    assert told[-1] == "job completed"
+    assert told == [event.what for event in job.events()]
+
+
 def test_a_resumed_job_completes(installation, workers):
     worker = workers("busy")
     job = submit(Noop(tasks=4, seconds=1.0, name=uuid.uuid4().hex), services=installation.services)

@@ -114,5 +114,10 @@ def test_a_job_from_the_command_line(installation, workers, tmp_path):
     searched = document(installation.geoetl("search", "--collection", collection, "--json"))
     assert [item["id"] for item in searched["features"]] == ["cli"]
     assert json.dumps(searched).find("sig=") == -1, "no signature is stored"
-    for words in (("job", "list"), ("job", "status", told["status"]["summary"]["id"][:12]), ("collection", "list")):
+    for words in (
+        ("job", "list"),
+        ("job", "status", told["status"]["summary"]["id"][:12]),
+        ("collection", "list"),
+        ("metrics",),
+    ):
         assert installation.geoetl(*words).returncode == 0

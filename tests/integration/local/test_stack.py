@@ -5,7 +5,6 @@ import signal
 import socket
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,6 @@ from geoetl.local.processes import Process
 from geoetl.local.stack import Stack
 from geoetl.models.catalogue import CollectionDefinition
 from tests.stack import require
-
-pytestmark = pytest.mark.skipif(
-    find_spec("geoetl.emulator.__main__") is None, reason="this checkout has no emulator to start"
-)
 
 SERVICES = ["postgres", "azurite", "emulator"]
 
