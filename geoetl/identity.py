@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from typing import Any
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
@@ -61,11 +62,24 @@ def postgres_password() -> str:
     Raises:
         IdentityUnavailable: There is none to be had.
     """
+    return _token(credential(), POSTGRES_SCOPE).token
+
+
+def token_life_s(source: ProcessCredential, scope: str) -> float:
+    """How long the token for ``scope`` that is handed out now is valid, in seconds.
+
+    Raises:
+        IdentityUnavailable: There is none to be had.
+    """
+    return _token(source, scope).expires_on - time.time()
+
+
+def _token(source: ProcessCredential, scope: str) -> AccessToken:
     try:
-        return credential().get_token(POSTGRES_SCOPE).token
+        return source.get_token(scope)
     except AzureError as exc:
         raise IdentityUnavailable(
-            f"No token for PostgreSQL could be had from the identity ({type(exc).__name__}).",
+            f"No token for {scope} could be had from the identity ({type(exc).__name__}).",
             hint="Check that a managed identity is assigned and AZURE_CLIENT_ID names it, or sign in with `az login`.",
         ) from exc
 

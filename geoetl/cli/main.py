@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, config, db, demo, jobs, output, preflight, services, submit
+from geoetl.cli import collections, config, db, demo, doctor, jobs, output, preflight, services, submit
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -26,6 +26,7 @@ app.add_typer(collections.app, name="collection")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.add_typer(services.local_app, name="local")
+app.command("doctor")(doctor.doctor)
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
 app.command("metrics")(services.show_metrics)

@@ -27,6 +27,7 @@ _WIDE = 400
 
 _COLORS = {
     "completed": "green", "succeeded": "green", "healthy": "green", "failed": "red", "unhealthy": "red",
+    "degraded": "yellow",
     "running": "cyan", "completing": "cyan", "cancelled": "yellow", "skipped": "yellow",
 }  # fmt: skip
 
@@ -82,6 +83,11 @@ def table(*columns: str, rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
     console().print(made)
+
+
+def plain(text: str) -> str:
+    """Text that may hold brackets, for a cell or a line that allows markup."""
+    return escape(text)
 
 
 def colored(state: str) -> str:
