@@ -6,7 +6,20 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, config, db, demo, doctor, jobs, output, preflight, services, submit
+from geoetl.cli import (
+    catalog,
+    collections,
+    config,
+    db,
+    demo,
+    doctor,
+    jobs,
+    output,
+    preflight,
+    services,
+    storage,
+    submit,
+)
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -23,6 +36,8 @@ app.command("plan")(submit.plan)
 app.command("preflight")(preflight.preflight)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(storage.app, name="storage")
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.add_typer(services.local_app, name="local")
