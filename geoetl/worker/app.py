@@ -17,6 +17,7 @@ from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
 from geoetl.engine.services import Services
+from geoetl.identity import credential
 from geoetl.preflight.checks import Services as CheckServices
 from geoetl.publication.ledger import Ledger
 from geoetl.publication.publish import PostgresPublisher
@@ -113,6 +114,9 @@ def _transport_options(broker: BrokerSettings) -> dict[str, Any]:
     }
     if broker.connection_string is not None:
         options["connection_string"] = broker.connection_string.get_secret_value()
+    else:
+        # The one that storage and databases use: one identity, one set of tokens in a process.
+        options["credential"] = credential()
     return options
 
 
