@@ -160,4 +160,3 @@ def eventually(condition: Callable[[], Any], *, within_s: float = 10.0) -> Any:
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(0.02)
     return answer
-
