@@ -120,10 +120,15 @@ def store_staged_items(connection: Connection, collection: str) -> None:
 
 def stored_assets(connection: Connection, collection: str, ids: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
     """Id and assets of stored items, without what all items of the collection share; in no given order."""
-    return connection.execute(
+    rows = connection.execute(
         "SELECT id, content -> 'assets' FROM pgstac.items WHERE collection = %s AND id = ANY(%s)",
         [collection, list(ids)],
     ).fetchall()
+    # pgSTAC writes a mark instead of an asset that the collection describes and the item has not.
+    return [
+        (item_id, {name: asset for name, asset in (assets or {}).items() if isinstance(asset, dict)})
+        for item_id, assets in rows
+    ]
 
 
 def _base_of(connection: Connection, collection: str) -> _Base:

@@ -42,13 +42,24 @@ class Layout:
         """The names that the settings use.
 
         Raises:
-            ProvisionFailed: The settings do not name the owner of the business database.
+            ProvisionFailed: The settings do not name the owner of the business database, put both databases under one
+                name, or on two servers.
         """
         owner = settings.business_owner
         if owner is None:
             raise ProvisionFailed(
                 "The settings do not say who shall own the business database.",
                 hint="Set GEOETL_DATABASE__BUSINESS_OWNER__HOST, …__DBNAME and …__USER.",
+            )
+        if settings.app.dbname == settings.business.dbname:
+            raise ProvisionFailed(
+                f"The app and the business database are both named {settings.app.dbname!r}.",
+                hint="Give them two names, on two servers as well: a mistaken host must not turn one into the other.",
+            )
+        if (settings.app.host, settings.app.port) != (settings.business.host, settings.business.port):
+            raise ProvisionFailed(
+                f"The databases are on two servers, {settings.app.host} and {settings.business.host}.",
+                hint="Set one host for both, print `geoetl db provision --dry-run`, run each part where it belongs.",
             )
         targets = (settings.app, owner, settings.business)
         return cls(

@@ -14,7 +14,7 @@ from geoetl.config import DatabaseTarget
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import Connection, ConnectionSource, connect
 from geoetl.db.items import CollectionNotFound, lock_collection, pgstac_session
-from geoetl.db.loading import load_items
+from geoetl.db.loading import load_items, stored_assets
 from geoetl.errors import InvalidInput
 from geoetl.models.catalogue import CollectionDefinition
 
@@ -114,7 +114,7 @@ def test_what_items_share_is_not_stored_with_each(
     catalogue: Catalogue, business: ConnectionSource, business_owner_db: DatabaseTarget
 ):
     content = catalogue.get_collection("scenes")
-    content["item_assets"] = {"data": {"type": "image/tiff", "roles": ["data"]}}
+    content["item_assets"] = {"data": {"type": "image/tiff", "roles": ["data"]}, "other": {"type": "image/png"}}
     with (
         connect(business_owner_db, application_name="tests") as owner,
         owner.transaction(),
@@ -125,6 +125,8 @@ def test_what_items_share_is_not_stored_with_each(
     load(business, [item(1)])
     assert "roles" not in stored(business(), "scenes")[0][4]["assets"]["data"]
     assert catalogue.get_item("scenes", "item-1")["assets"] == item(1)["assets"]
+    ((_, assets),) = stored_assets(business(), "scenes", ["item-1"])
+    assert assets == {"data": {"href": item(1)["assets"]["data"]["href"]}}
 
 
 def test_a_collection_that_others_partitioned_by_month_is_loaded_too(business: ConnectionSource):

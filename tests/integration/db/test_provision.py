@@ -156,3 +156,20 @@ def test_one_identity_for_both_databases_keeps_the_rights_of_each(admin: Databas
 def test_migrating_without_the_owner_says_what_to_set(admin: DatabaseTarget):
     with pytest.raises(InvalidInput, match="GEOETL_DATABASE__BUSINESS_OWNER__HOST"):
         upgrade(settings(admin).model_copy(update={"business_owner": None}))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({"dbname": "prov_app", "host": "localhost"}, "both named 'prov_app'"), ({"host": "other"}, "on two servers")],
+)
+def test_one_name_for_both_and_two_servers_are_refused(change: dict[str, str], problem: str, admin: DatabaseTarget):
+    ours = settings(admin)
+    assert ours.business_owner is not None
+    moved = ours.model_copy(
+        update={
+            "business": ours.business.model_copy(update=change),
+            "business_owner": ours.business_owner.model_copy(update=change),
+        }
+    )
+    with pytest.raises(ProvisionFailed, match=problem):
+        Layout.of(moved)
