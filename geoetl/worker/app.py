@@ -58,8 +58,8 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     def close() -> None:
         connections.close()
         business.close()
+        # Not the broker's pool: kombu shares it among all apps of a process that have the same broker.
         store.close()
-        app.pool.force_close_all()
 
     reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
     app.services = Services(
