@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.transport.figures import Figures, median
 from benchmarks.transport.peers import Emulator
+from benchmarks.transport.process import clean_up_when_terminated
 from benchmarks.transport.workers import Site
 
 TASKS_PER_S = 20
@@ -97,6 +98,7 @@ class Soak:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transport.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
+    clean_up_when_terminated()
     minutes: float = parser.parse_args().minutes
     with tempfile.TemporaryDirectory(prefix="soak-transport-") as name:
         soak = Soak(Path(name))
