@@ -11,6 +11,7 @@ from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
+from geoetl.db.tables import PublishedTables
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -24,8 +25,6 @@ from geoetl.tasks.registry import register_all
 from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
-
-_SERVICES = "services"
 
 
 class GeoEtl(OutboxCelery):
@@ -72,6 +71,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         checks=CheckServices(
             store=store,
             collections=catalogue,
+            tables=PublishedTables(business),
             min_source_bytes=settings.limits.min_source_bytes,
             max_source_bytes=settings.limits.max_source_bytes,
         ),

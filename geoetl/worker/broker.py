@@ -3,6 +3,7 @@
 from typing import Any
 
 from geoetl.config.broker import BrokerSettings
+from geoetl.identity import credential
 from geoetl.transport.clients import Clients
 from geoetl.transport.options import Options
 from geoetl.transport.specs import QueueSpec
@@ -24,6 +25,9 @@ def transport_options(broker: BrokerSettings) -> dict[str, Any]:
     }
     if broker.connection_string is not None:
         options["connection_string"] = broker.connection_string.get_secret_value()
+    else:
+        # The one that storage and databases use: one identity, one set of tokens in a process.
+        options["credential"] = credential()
     return options
 
 
