@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 #: Celery's event loop sleeps until a file descriptor or one of its timers; a signal ends neither (PEP 475). With this
 #: timer a worker sees SIGTERM at once instead of after up to 5 s. It does nothing: no message waits for it.
-SIGNAL_TICK_S = 0.5
+SIGNAL_TICK_S = 0.2
 
 #: Used when the kombu connection has no `connect_timeout`.
 CONNECT_TIMEOUT_S = 5.0
