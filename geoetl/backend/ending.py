@@ -214,12 +214,17 @@ class TaskEndings(Backend):
         """Run the transaction that ends an attempt.
 
         It must not raise: Celery would answer with ``mark_as_failure``, and a deadlock or a lost connection would
-        fail a task that has attempts left. A transaction error becomes a retry, fenced by the same attempt; with the
-        database away the lease decides.
+        fail a task that has attempts left. The work is done, so the transaction is repeated once, on a new session
+        where the old one has ended; if it was committed and only the answer is lost, the fence refuses the second. An
+        error that stays becomes a retry, fenced by the same attempt; with the database away the lease decides.
         """
         claim = request.claim
         try:
-            accepted = transaction()
+            try:
+                accepted = transaction()
+            except self.database_errors as exc:
+                log.warning("finish refused by the database, repeated task=%s: %r", claim.task_id, exc)
+                accepted = transaction()
         except self.database_errors as exc:
             log.warning("finish refused by the database task=%s: %r", claim.task_id, exc)
             try:
