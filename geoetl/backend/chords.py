@@ -131,14 +131,21 @@ class NativeChords(Backend):
 
     def _fail_body(self, body: Any, error: ChordError) -> None:
         """Fail the body, which was never sent, call its errbacks; if it is itself part of a chord, that one hears."""
+        outer = body.options.get("chord")
+        if outer:
+            # Celery links the errbacks of a chord to the bodies of the chords in its header too, since in stock Celery
+            # it never learns that those failed. Here it does, and calls them itself.
+            its_own = outer["options"].get("link_error") or []
+            linked = [errback for errback in body.options.get("link_error") or [] if errback not in its_own]
+            body = body.clone(link_error=linked)
         self.chord_error_from_stack(body, error)
         options = body.options
-        if options.get("chord") and options.get("task_id"):
+        if outer and options.get("task_id"):
             part = Context(
                 id=options["task_id"],
                 group=options.get("group_id"),
                 group_index=options.get("group_index"),
-                chord=options["chord"],
+                chord=outer,
             )
             self.on_chord_part_return(part, states.FAILURE, error)
 

@@ -9,7 +9,7 @@ from celery import states
 from celery.backends.base import BaseBackend
 from celery.exceptions import ImproperlyConfigured
 from celery.exceptions import TimeoutError as WaitedTooLong
-from celery.result import result_from_tuple
+from celery.result import AsyncResult, result_from_tuple
 
 from geoetl.backend.app import ConnectionFactory, OutboxCelery
 from geoetl.backend.chords import NativeChords
@@ -155,6 +155,24 @@ class PostgresBackend(TaskEndings, NativeChords, BaseBackend):
                     on_interval()
                 return meta
         raise WaitedTooLong("The operation timed out.")
+
+    def iter_native(self, result: Any, *args: Any, on_interval: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+        """Results of a set as they end.
+
+        Raises:
+            Exception: What a task raised that came before the set in a chain: then the set was never sent.
+        """
+
+        def look_at_parents() -> None:
+            if on_interval is not None:
+                on_interval()
+            node = getattr(result, "parent", None)
+            # A group before it is the header of a chord, whose failure is stored in each result of its body.
+            while isinstance(node, AsyncResult):
+                node.maybe_throw()
+                node = node.parent
+
+        return super().iter_native(result, *args, on_interval=look_at_parents, **kwargs)
 
     def get_many(
         self,

@@ -128,14 +128,15 @@ def test_a_countdown_waits_in_the_outbox(app):
 def test_a_running_relay_is_woken_by_the_commit(app):
     relay = Relay(app, sources={})
     relay.idle_s = 30.0
-    with running(relay):
+    with running(relay) as stop:
         eventually(relay.is_leading.is_set)
         time.sleep(0.2)
         committed_at = time.monotonic()
         commit(app, app.signature("add", (1, 1)))
         eventually(lambda: queued(app), within_s=2.0)
         assert time.monotonic() - committed_at < 2.0
-        # Stopping waits for the relay's patience to end.
+        # Stopping waits for the relay's patience to end, which the next commit does.
+        stop.set()
         commit(app, app.signature("add", (2, 2)))
 
 

@@ -2,14 +2,13 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from celery import chord, group
 from celery.exceptions import TimeLimitExceeded
 
-from tests.integration.backend.conftest import start_process, stop_process, wait_for_ready
+from tests.integration.backend.canvas_workers import start_process, stop_process, wait_for_ready
 
 LEASE_S = "2"
 
@@ -22,13 +21,6 @@ def worker(start_canvas_worker):
 @pytest.fixture(autouse=True)
 def _only_this_test(worker):
     worker.sql("TRUNCATE done")
-
-
-def eventually(fact, within_s: float = 20.0) -> None:
-    until = time.monotonic() + within_s
-    while not fact():
-        assert time.monotonic() < until, f"not within {within_s} s"
-        time.sleep(0.02)
 
 
 def test_a_task_whose_process_is_killed_runs_again(worker):
@@ -48,7 +40,7 @@ def test_a_chord_survives_the_death_of_a_header_process(worker):
 
 def test_a_task_longer_than_its_lease_is_not_started_twice(worker):
     result = worker.submit(worker.tasks.slow.s(5))
-    eventually(lambda: worker.done("start"))
+    worker.eventually(lambda: worker.done("start"))
     # It comes again, as after a lock that was lost.
     worker.tasks.slow.apply_async((5,), task_id=result.id)
 
@@ -68,7 +60,7 @@ def test_a_hard_time_limit_fails_the_task(worker):
 def test_a_frozen_worker_comes_too_late(worker):
     """SIGSTOP of a child and of its parent beyond the lease, while another worker takes over; then SIGCONT."""
     result = worker.submit(worker.tasks.slow.s(1.5))
-    eventually(lambda: worker.done("start"))
+    worker.eventually(lambda: worker.done("start"))
     (child,) = worker.sql("SELECT pid FROM done WHERE what = 'start'")[0]
     stopped = [worker.process.pid, child]
     for pid in stopped:
@@ -79,7 +71,7 @@ def test_a_frozen_worker_comes_too_late(worker):
             assert result.get(timeout=30) == 1.5
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
-            eventually(lambda: "fenced: task=" in worker.log.read_text(errors="replace"))
+            worker.eventually(lambda: "fenced: task=" in worker.log.read_text(errors="replace"))
         finally:
             stop_process(other)
     finally:
@@ -92,7 +84,7 @@ def test_a_frozen_worker_comes_too_late(worker):
 def test_a_killed_worker_leaves_its_task_to_the_next(worker):
     """Last: it leaves no worker behind."""
     result = worker.submit(worker.tasks.slow.s(3))
-    eventually(lambda: worker.done("start"))
+    worker.eventually(lambda: worker.done("start"))
     (child,) = worker.sql("SELECT pid FROM done WHERE what = 'start'")[0]
     for pid in (worker.process.pid, *children_of(worker.process.pid), child):
         try:
