@@ -12,7 +12,7 @@ from celery.utils.log import get_logger
 
 from geoetl.backend.ledger import TaskLedger
 from geoetl.backend.queries import load_queries
-from geoetl.backend.task import ledger_of
+from geoetl.backend.task import ledger_of, seconds_since_revoke
 
 log = get_logger(__name__)
 SQL = load_queries("geoetl.backend.sql", "results.sql")
@@ -101,9 +101,16 @@ class PostgresBackend(BaseBackend):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """A fenced task is cancelled in its ledger, never by a message."""
-        if ledger_of(self.app, request) is None:
+        """End a fenced task in its ledger; store the state of a plain one."""
+        ledger = ledger_of(self.app, request)
+        if ledger is None:
             super().mark_as_revoked(task_id, reason, request, store_result, state)
+            return
+        owner = getattr(request, "lost_owner", None)
+        try:
+            ledger.revoked(task_id, age_s=seconds_since_revoke(task_id), owner=owner)
+        except self.app.database_errors:
+            log.warning("revoke not recorded task=%s", task_id, exc_info=True)
 
     def _finish(self, ledger: TaskLedger, request: Any, transaction: Callable[[], bool]) -> None:
         """Run the transaction that ends an attempt.

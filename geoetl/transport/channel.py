@@ -79,9 +79,7 @@ class Channel(FanoutChannel):
         return virtual.base.queue_declare_ok_t(name, 0, 0)  # pyright: ignore[reportPrivateImportUsage]
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        if kwargs.get("auto_delete") or kwargs.get("exclusive"):
-            self._bindings.declared[queue] = kwargs
-        else:
+        if not self.wait_for_binding(queue, kwargs):
             self.create_queue(queue, kwargs)
 
     def create_queue(self, queue: str, arguments: dict[str, Any]) -> None:

@@ -103,10 +103,21 @@ class FanoutChannel(virtual.Channel):
 
     # -- binding ---------------------------------------------------------------------------------------------------
 
+    def wait_for_binding(self, queue: str, arguments: dict[str, Any]) -> bool:
+        """Whether a queue that is declared may yet become a subscription; kombu declares its exchange before it."""
+        may_be_bound = any(self._is_on_service(exchange) for exchange in self.state.exchanges)
+        if not may_be_bound or not (arguments.get("auto_delete") or arguments.get("exclusive")):
+            return False
+        self._bindings.declared[queue] = arguments
+        return True
+
+    def _is_on_service(self, exchange: str) -> bool:
+        return self.typeof(exchange).type != "direct" or is_reply_exchange(exchange)
+
     def _queue_bind(self, exchange: str, _routing_key: str, _pattern: str | None, queue: str) -> None:
         if (arguments := self._bindings.declared.get(queue)) is None:
             return
-        if self.typeof(exchange).type == "direct" and not is_reply_exchange(exchange):
+        if not self._is_on_service(exchange):
             self.create_if_declared(queue)
             return
         subscription = Subscription(
