@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.contrib.testing.worker import start_worker as start_worker_in_thread
+from celery.signals import setup_logging
 from kombu import Connection, Exchange, Queue
 
 from geoetl.emulator import EmulatorServer
@@ -305,11 +306,16 @@ def test_fifty_starts_and_stops_leave_nothing_behind(server):
         told = counts(server)
         return sorted(told["queues"]), sorted(told["topics"]), sorted(told["subscriptions"])
 
+    def leave_logging_alone(**_: Any) -> None:
+        pass
+
+    setup_logging.connect(leave_logging_alone)
     seen = []
     for _ in range(50):
         with start_worker_in_thread(app, pool="solo", perform_ping_check=False, hostname="leaks@test"):
             assert app.control.ping(timeout=3, limit=1) == [{"leaks@test": {"ok": "pong"}}]
         seen.append(left())
+    setup_logging.disconnect(leave_logging_alone)
     assert seen[-1] == seen[0]
     assert not [name for name in seen[-1][2] if "leaks" in name]
     close(app)
