@@ -6,14 +6,13 @@ that stay are bound as everywhere in this transport: where their bindings are de
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
 from kombu.transport.virtual import exchange as kombu_exchanges
 
 from geoetl.transport.exchanges import MESSAGE_LIFETIME, Subscription, subscription_name
-from geoetl.transport.messages import to_service_bus
 
 if TYPE_CHECKING:
     from geoetl.transport.namespace import Namespace
@@ -180,11 +179,11 @@ class FanoutChannel(virtual.Channel):
         Raises:
             ServiceBusError: the service did not take a message that may not be lost.
         """
-        outgoing = to_service_bus(message, now=datetime.now(UTC), expires_grace_s=0)
-        outgoing.subject = routing_key or None
-        is_transient = message["properties"].get("delivery_mode") == TRANSIENT
         topic = self.namespace.entity_name(TOPIC_PREFIX + exchange)
-        self.namespace.publish(topic, outgoing, in_background=is_transient)
+        if message["properties"].get("delivery_mode") == TRANSIENT:
+            self.namespace.publish_soon(topic, message, is_awaited=is_reply_exchange(exchange))
+        else:
+            self.namespace.publish(topic, message)
         for queue in self._bound(exchange, routing_key) - self._bindings.subscriptions.keys():
             self._put(queue, message, **kwargs)
 

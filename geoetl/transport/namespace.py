@@ -5,11 +5,13 @@ import os
 import socket
 import threading
 from string import punctuation
+from typing import Any
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from geoetl.transport import fork, sdk
 from geoetl.transport.bodies import Bodies, claim_of
+from geoetl.transport.broadcast import merged, to_topic_message
 from geoetl.transport.clients import Clients
 from geoetl.transport.declare import Declarations
 from geoetl.transport.errors import QueueUnavailableError
@@ -39,7 +41,7 @@ class Namespace:
         self.bodies = Bodies(open_body_store(options), from_bytes=options.body_store_from_bytes)
         self._senders = Senders(self.clients, options, self.declarations)
         self._topic_senders = Senders(self.clients, options, self.exchanges)
-        self._publisher = Publisher(self._topic_senders.send)
+        self._publisher = Publisher(self._send_payloads)
         self._lock = threading.Lock()
         self._receiving: Receiving | None = None
         self._was_reached = False
@@ -80,21 +82,33 @@ class Namespace:
     def send(self, entity: str, messages: list[ServiceBusMessage]) -> None:
         self._senders.send(entity, messages)
 
-    def publish(self, topic: str, message: ServiceBusMessage, *, in_background: bool) -> None:
+    def publish(self, topic: str, payload: dict[str, Any]) -> None:
         """Send to all subscriptions of a topic; nothing happens while the control plane is off.
 
         Raises:
-            ServiceBusError: the service refused, and `in_background` is not set.
+            ServiceBusError: the service refused.
         """
         if self.exchanges.is_off:
             return
-        if in_background:
-            self._publisher.submit(topic, message)
-            return
+        message = to_topic_message(payload)
         try:
             self._topic_senders.send(topic, [message])
         except QueueUnavailableError:  # deleted meanwhile, and now forgotten: make it anew
             self._topic_senders.send(topic, [message])
+
+    def publish_soon(self, topic: str, payload: dict[str, Any], *, is_awaited: bool) -> None:
+        """The same in the background: returns at once, and the message may be lost.
+
+        Args:
+            topic: its name.
+            payload: what kombu publishes.
+            is_awaited: somebody waits for it, so it is not held back to be sent with others.
+        """
+        if not self.exchanges.is_off:
+            self._publisher.submit(topic, payload, is_awaited=is_awaited)
+
+    def _send_payloads(self, topic: str, payloads: list[dict[str, Any]]) -> None:
+        self._topic_senders.send(topic, [to_topic_message(payload) for payload in merged(payloads)])
 
     def take_one(self, entity: str) -> tuple[ServiceBusReceivedMessage, bytes | None] | None:
         """Receive and remove one message if there is one, with its body if that was stored; for `basic_get`."""

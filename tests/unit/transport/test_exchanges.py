@@ -1,11 +1,13 @@
 """Names of subscriptions, remote control's expiry header, and publishing in the background."""
 
+import json
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import ServiceBusConnectionError
 
+from geoetl.transport import broadcast
 from geoetl.transport import publisher as publishing
 from geoetl.transport.exchanges import MAX_SUBSCRIPTION_NAME, subscription_name
 from geoetl.transport.messages import to_service_bus
@@ -39,18 +41,18 @@ class Service:
         self.taken: list[tuple[str, list[str]]] = []
         self.failures: list[Exception] = []
 
-    def send(self, topic: str, messages: list[ServiceBusMessage]) -> None:
+    def send(self, topic: str, messages: list[str]) -> None:
         self.is_open.wait(5)
         if self.failures:
             raise self.failures.pop()
-        self.taken.append((topic, [str(message) for message in messages]))
+        self.taken.append((topic, messages))
 
 
 def test_what_is_submitted_while_the_service_is_slow_is_sent_in_batches_and_in_order():
     service = Service()
     publisher = Publisher(service.send)
     for topic, number in [("a", 0), ("a", 1), ("b", 2), ("a", 3)]:
-        publisher.submit(topic, ServiceBusMessage(str(number)))
+        publisher.submit(topic, str(number))
     assert not publisher.flush(timeout_s=0.01)
     service.is_open.set()
     assert publisher.flush()
@@ -64,7 +66,7 @@ def test_messages_survive_a_broken_connection(monkeypatch):
     service.is_open.set()
     service.failures = [ServiceBusConnectionError(message="away")]
     publisher = Publisher(service.send)
-    publisher.submit("a", ServiceBusMessage("x"))
+    publisher.submit("a", "x")
     assert publisher.flush()
     assert service.taken == [("a", ["x"])]
     publisher.stop()
@@ -74,11 +76,11 @@ def test_the_oldest_are_dropped_when_too_many_wait_and_it_is_said(monkeypatch, c
     monkeypatch.setattr(publishing, "MAX_WAITING", 3)
     service = Service()
     publisher = Publisher(service.send)
-    publisher.submit("a", ServiceBusMessage("first"))
+    publisher.submit("a", "first")
     while publisher._waiting:  # the thread has it
         pass
     for number in range(5):
-        publisher.submit("a", ServiceBusMessage(str(number)))
+        publisher.submit("a", str(number))
     service.is_open.set()
     assert publisher.flush()
     assert [number for _, numbers in service.taken for number in numbers] == ["first", "2", "3", "4"]
@@ -91,10 +93,37 @@ def test_a_refused_message_is_dropped_and_the_next_is_sent(caplog):
     service.is_open.set()
     service.failures = [ValueError("too large")]
     publisher = Publisher(service.send)
-    publisher.submit("a", ServiceBusMessage("bad"))
+    publisher.submit("a", "bad")
     assert publisher.flush()
-    publisher.submit("a", ServiceBusMessage("good"))
+    publisher.submit("a", "good")
     assert publisher.flush()
     assert service.taken == [("a", ["good"])]
     assert "too large" in caplog.text
     publisher.stop()
+
+
+def events(*names: str, key: str = "task.multi", host: str = "a@b") -> dict[str, Any]:
+    body = json.dumps([{"type": name} for name in names])
+    return {
+        "body": body, "content-type": "application/json", "headers": {"hostname": host},
+        "properties": {"delivery_tag": names[0], "delivery_info": {"routing_key": key}},
+    }  # fmt: skip
+
+
+def names_in(payload: dict[str, Any]) -> list[str]:
+    return [event["type"] for event in json.loads(payload["body"])]
+
+
+def test_neighbouring_lists_of_events_become_one_message():
+    result = broadcast.merged([events("1"), events("2", "3"), events("4", host="c@d"), events("5", key="task.sent")])
+    assert [names_in(payload) for payload in result] == [["1", "2", "3"], ["4"], ["5"]]
+
+
+def test_a_merged_message_stays_below_its_limit(monkeypatch):
+    monkeypatch.setattr(broadcast, "MAX_MERGED_CHARS", len(events("1")["body"]) * 2)
+    result = broadcast.merged([events("1"), events("2"), events("3")])
+    assert [names_in(payload) for payload in result] == [["1", "2"], ["3"]]
+
+
+def test_a_routing_key_is_the_subject_of_a_message():
+    assert broadcast.to_topic_message(events("1")).subject == "task.multi"
