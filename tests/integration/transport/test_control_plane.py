@@ -298,7 +298,7 @@ def test_a_worker_that_lost_its_subscription_makes_it_anew(cluster):
     assert cluster.app.control.ping(destination=["one@test"], timeout=3) == [{"one@test": {"ok": "pong"}}]
 
 
-def test_fifty_starts_and_stops_leave_nothing_behind(server):
+def test_fifty_starts_and_stops_leave_nothing_behind(server, monkeypatch):
     environ = {**environ_of(server), "TEST_QUEUE": "leaks", "TEST_CONTROL_EXCHANGE": "leaks"}
     app = client_of(server, environ)
 
@@ -309,13 +309,14 @@ def test_fifty_starts_and_stops_leave_nothing_behind(server):
     def leave_logging_alone(**_: Any) -> None:
         pass
 
+    # A worker in this process would set up logging for all tests that follow.
+    monkeypatch.setattr(setup_logging, "receivers", [])
     setup_logging.connect(leave_logging_alone)
     seen = []
     for _ in range(50):
         with start_worker_in_thread(app, pool="solo", perform_ping_check=False, hostname="leaks@test"):
             assert app.control.ping(timeout=3, limit=1) == [{"leaks@test": {"ok": "pong"}}]
         seen.append(left())
-    setup_logging.disconnect(leave_logging_alone)
     assert seen[-1] == seen[0]
     assert not [name for name in seen[-1][2] if "leaks" in name]
     close(app)
