@@ -9,12 +9,14 @@ from pathlib import Path
 from benchmarks.transport import footprint, latency, rates
 from benchmarks.transport.figures import Figures
 from benchmarks.transport.peers import running_peers
+from benchmarks.transport.process import clean_up_when_terminated
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transport", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the main cell only, fewer messages: under three minutes")
     quick: bool = parser.parse_args().quick
+    clean_up_when_terminated()
     begin = time.monotonic()
     figures = Figures()
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} before the run", flush=True)

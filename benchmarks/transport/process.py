@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,11 @@ def wait_until(fact: Callable[[], object], *, timeout_s: float, what: str, every
         if time.monotonic() > deadline:
             raise GaveUpError(f"{what} did not happen within {timeout_s:.0f} s")
         time.sleep(every_s)
+
+
+def clean_up_when_terminated() -> None:
+    """Have SIGTERM run the `finally` blocks, which stop what was started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class Process:

@@ -7,10 +7,12 @@ import argparse
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.transport.figures import Figures, median
 from benchmarks.transport.peers import Emulator
+from benchmarks.transport.process import clean_up_when_terminated
 from benchmarks.transport.workers import Site
 
 TASKS_PER_S = 20
@@ -27,10 +29,13 @@ DRAIN_S = 60.0
 class Soak:
     """One worker, one publisher, and the cuts between them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.emulator = Emulator(folder)
+        stack.callback(self.emulator.process.stop)
         self.site = Site(self.emulator.peers()[0], folder, prefetch=4, options={"lock_duration_s": LOCK_S})
+        stack.callback(self.site.close)
         self.worker = self.site.start("threads", concurrency=32)
+        stack.callback(self.worker.stop)
         self.published = 0
         self.publish_errors = 0
         self.drops = 0
@@ -88,24 +93,16 @@ class Soak:
         figures.add("rss_mb_late", late)
         return figures
 
-    def close(self) -> None:
-        self.worker.stop()
-        self.site.close()
-        self.emulator.process.stop()
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.transport.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
+    clean_up_when_terminated()
     minutes: float = parser.parse_args().minutes
-    with tempfile.TemporaryDirectory(prefix="soak-transport-") as name:
-        soak = Soak(Path(name))
-        try:
-            soak.run(minutes=minutes)
-            figures = soak.figures()
-        finally:
-            soak.close()
-    figures.print()
+    with tempfile.TemporaryDirectory(prefix="soak-transport-") as name, ExitStack() as stack:
+        soak = Soak(Path(name), stack)
+        soak.run(minutes=minutes)
+        soak.figures().print()
 
 
 if __name__ == "__main__":

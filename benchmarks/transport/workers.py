@@ -58,7 +58,11 @@ class Site:
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ]  # fmt: skip
         worker = Process(command, log=self.folder / f"worker-{time.monotonic_ns()}.log", env=env, cwd=ROOT)
-        worker.wait_for(" ready.")
+        try:
+            worker.wait_for(" ready.")
+        except BaseException:  # interrupted, too: nobody else knows the process yet
+            worker.kill()
+            raise
         return worker
 
     def publish(self, *tasks: tuple[str, Sequence[Any]], queue: str | None = None) -> None:

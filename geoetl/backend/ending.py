@@ -14,7 +14,7 @@ from celery.utils.log import get_logger
 from geoetl.backend.claims import PlainClaim, PlainClaims, send_of, version_of
 from geoetl.backend.ledger import TaskLedger
 from geoetl.backend.messages import Captured, captured, stop_capturing
-from geoetl.backend.task import ledger_of
+from geoetl.backend.task import ledger_of, seconds_since_revoke
 from geoetl.backend.unit import unit_of_work
 
 log = get_logger(__name__)
@@ -111,10 +111,13 @@ class TaskEndings(Backend):
         store_result: bool = True,
         state: str = states.REVOKED,
     ) -> None:
-        """A task with a ledger is cancelled there, never by a message."""
-        if ledger_of(self.app, request) is None:
-            mark = super().mark_as_revoked
-            self._end(task_id, request, "ended", lambda: mark(task_id, reason, request, store_result, state))
+        """End a task with a ledger there, and with it what cannot go on without it."""
+        ledger = ledger_of(self.app, request)
+        if ledger is not None:
+            self._revoke(ledger, task_id, request)
+            return
+        mark = super().mark_as_revoked
+        self._end(task_id, request, "ended", lambda: mark(task_id, reason, request, store_result, state))
 
     # ------------------------------------------------------------------ plain tasks
     def give_back(self, request: Any, exc: BaseException | None, traceback: str | None, *, store_result: bool) -> bool:
@@ -209,6 +212,13 @@ class TaskEndings(Backend):
                 log.warning("lost task not reported, its lease decides: task=%s", task_id, exc_info=True)
         elif not isinstance(exc, WorkerLostError):
             log.error("task %s failed outside of an attempt: %r", task_id, exc)
+
+    def _revoke(self, ledger: TaskLedger, task_id: str, request: Any) -> None:
+        owner = getattr(request, "lost_owner", None)
+        try:
+            ledger.revoked(task_id, age_s=seconds_since_revoke(task_id), owner=owner)
+        except self.database_errors:
+            log.warning("revoke not recorded task=%s", task_id, exc_info=True)
 
     def _finish(self, ledger: TaskLedger, request: Any, transaction: Callable[[], bool]) -> None:
         """Run the transaction that ends an attempt.

@@ -65,3 +65,16 @@ class TaskLedger(Protocol):
     def lost(self, task_id: str, owner: str, error: BaseException) -> None:
         """The main process saw that ``owner`` died or was ended while it worked on the task."""
         ...
+
+    def revoked(self, task_id: str, *, age_s: float, owner: str | None) -> bool:
+        """The task was revoked in Celery ``age_s`` ago: end it, and what cannot go on without it.
+
+        Args:
+            task_id: What was revoked.
+            age_s: In seconds. Workers remember a revoked id, and ask again when a message of it arrives.
+            owner: Of the process that was ended for it; None where none was.
+
+        Returns:
+            Whether that still holds; False to run the task after all, because it was started anew since.
+        """
+        ...

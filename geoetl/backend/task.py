@@ -1,5 +1,6 @@
 """The Celery task class that claims before it works, and the worker's request that names lost owners."""
 
+import time
 from functools import cache
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from celery.canvas import Signature
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.log import get_task_logger
 from celery.worker.request import Request
+from celery.worker.state import revoked as revoked_tasks
 
 from geoetl.backend.app import OutboxCelery
 from geoetl.backend.claims import PlainClaims, send_of, version_of
@@ -20,6 +22,12 @@ log = get_task_logger(__name__)
 
 #: Header that names the ledger of a fenced task. A task without it is a plain Celery task.
 LEDGER_HEADER = "ledger"
+
+
+def seconds_since_revoke(task_id: str) -> float:
+    """How long this worker has known that a task is revoked; 0 where it does not know the task."""
+    revoked_at: float | None = revoked_tasks.as_dict().get(task_id)
+    return 0.0 if revoked_at is None else max(0.0, time.monotonic() - revoked_at)
 
 
 class StopAttempt(Exception):
@@ -48,6 +56,25 @@ class FencedRequest(Request):
         """Record the owner, then let Celery end the task."""
         self._name_owner()
         return super().on_timeout(soft, timeout)
+
+    def revoked(self) -> bool:
+        """Ask the ledger whether the revoke of a task still holds, then let Celery drop the message."""
+        app: Any = self.app
+        ledger = ledger_of(app, self._context)
+        if ledger is not None and self.id in revoked_tasks:
+            try:
+                is_revoked = ledger.revoked(self.id, age_s=seconds_since_revoke(self.id), owner=None)
+            except app.database_errors:
+                # Celery drops the message; the ledger publishes another one when the task stays ready.
+                log.warning("revoke not recorded task=%s", self.id, exc_info=True)
+            else:
+                if not is_revoked:
+                    revoked_tasks.discard(self.id)
+        return super().revoked()
+
+    def _announce_revoked(self, reason: Any, terminated: Any, signum: Any, expired: Any) -> None:
+        self._name_owner()
+        super()._announce_revoked(reason, terminated, signum, expired)
 
     def reject(self, requeue: bool = False) -> Any:
         """Give the message back; its next delivery need not wait for the lease of a process that is gone."""

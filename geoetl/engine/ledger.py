@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 from geoetl.backend.ledger import Claim, Connection, FinishEffect
 from geoetl.backend.queries import load_queries
 from geoetl.engine import failures
+from geoetl.engine.revoke import revoke
 from geoetl.engine.rows import TaskFacts
 from geoetl.models.refs import JobId, RunId
 
@@ -122,6 +123,10 @@ class StageLedger:
             self._retry(task_id, attempt, failure, failures.backoff_s(attempt))
         else:
             fail_attempt(conn, task_id, attempt, failure, expired=False)
+
+    def revoked(self, task_id: str, *, age_s: float, owner: str | None) -> bool:
+        """Cancel the task's job (see ``geoetl.engine.revoke``); False where it has been resumed since."""
+        return revoke(self._connections(), task_id, age_s=age_s, owner=owner)
 
     def stop(self, claim: Claim) -> None:
         """An attempt that was told to stop gives its task up."""

@@ -1,12 +1,14 @@
 """Both databases: can be written to, are up to date, hold what must hold."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from geoetl.config.database import DatabaseSettings, DatabaseTarget
 from geoetl.db.canary import try_database
 from geoetl.db.catalogue import Catalogue
+from geoetl.db.connections import Connection, database_errors
 from geoetl.db.status import DatabaseStatus, app_status, business_status
+from geoetl.engine.invariants import Violation, violations
 from geoetl.health.diagnosis import Diagnosis
 
 #: Clocks further apart than this make leases and signatures unreliable, in seconds.
@@ -26,11 +28,19 @@ def check_database(name: str, target: DatabaseTarget) -> Iterator[Diagnosis]:
     yield clock_diagnosis(f"clock of database {name}", canary.clock_ahead_s)
 
 
-def check_schema(name: str, settings: DatabaseSettings) -> Iterator[Diagnosis]:
-    """Migrations applied, nothing changed by hand, pgSTAC of the right version."""
-    component = f"schema {name}"
-    status = app_status(settings.app) if name == "app" else business_status(settings.business, owner=None)
-    yield _schema_diagnosis(component, status)
+def check_app_schema(settings: DatabaseSettings, connections: Callable[[], Connection]) -> Iterator[Diagnosis]:
+    """Migrations applied, nothing changed by hand, and what must hold in the rows holds."""
+    status = app_status(settings.app)
+    yield _schema_diagnosis("schema app", status)
+    if status.applied and not status.pending:
+        with database_errors("look for violated invariants"):
+            broken = violations(connections())
+        yield _invariants_diagnosis(broken)
+
+
+def check_business_schema(settings: DatabaseSettings) -> Iterator[Diagnosis]:
+    """Migrations applied, pgSTAC of the right version."""
+    yield _schema_diagnosis("schema business", business_status(settings.business, owner=None))
 
 
 def check_catalogue(catalogue: Catalogue) -> Iterator[Diagnosis]:
@@ -53,6 +63,18 @@ def clock_diagnosis(component: str, ahead_s: float) -> Diagnosis:
         detail,
         cause="clock-skew",
         hint="Synchronise this machine's clock (NTP): leases, tokens and signatures compare times.",
+    )
+
+
+def _invariants_diagnosis(broken: Sequence[Violation]) -> Diagnosis:
+    if not broken:
+        return Diagnosis("invariants", "healthy", "every rule of the engine holds")
+    return Diagnosis(
+        "invariants",
+        "unhealthy",
+        f"{len(broken)} rules of the engine are broken: {broken[0]}",
+        cause="invariant-broken",
+        hint="View geoetl.violation lists them: somebody changed rows by hand, or this is a defect of geoetl.",
     )
 
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from geoetl.engine.services import Services
 from geoetl.health.broker import check_broker
-from geoetl.health.databases import check_catalogue, check_database, check_schema
+from geoetl.health.databases import check_app_schema, check_business_schema, check_catalogue, check_database
 from geoetl.health.diagnosis import ComponentCheck
 from geoetl.health.machine import check_gdal, check_identity, check_scratch, scopes_in_use
 from geoetl.health.storage import check_tier
@@ -20,8 +20,8 @@ def installation_checks(services: Services) -> dict[str, ComponentCheck]:
     checks: dict[str, ComponentCheck] = {
         "database app": partial(check_database, "app", settings.database.app),
         "database business": partial(check_database, "business", settings.database.business),
-        "schema app": partial(check_schema, "app", settings.database),
-        "schema business": partial(check_schema, "business", settings.database),
+        "schema app": partial(check_app_schema, settings.database, services.connections),
+        "schema business": partial(check_business_schema, settings.database),
         "catalogue": partial(check_catalogue, services.catalogue),
         "storage bronze": partial(check_tier, services.store, "bronze", settings.storage.bronze),
         "storage silver": partial(check_tier, services.store, "silver", settings.storage.silver),

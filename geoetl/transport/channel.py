@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from string import punctuation
 from typing import TYPE_CHECKING, Any
 
 from kombu.transport import virtual
@@ -17,6 +16,7 @@ from geoetl.transport.bodies import BodyMissingError, claim_of
 from geoetl.transport.credit import Budget
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.errors import QueueUnavailableError
+from geoetl.transport.fanout import FanoutChannel
 from geoetl.transport.links import ReceiveLink
 from geoetl.transport.messages import from_service_bus, to_service_bus
 from geoetl.transport.namespace import Namespace
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from geoetl.transport.transport import Transport
 
 logger = logging.getLogger(__name__)
-
-#: Service Bus allows letters, digits and these in an entity name; everything else becomes `_` (as in kombu).
-_ENTITY_NAME = {ord(mark): "_" for mark in set(punctuation) - set("_.-")}
 
 #: How long a channel waits for the links of its consumers, so that a worker is ready when it says so. They open anyway.
 CONSUME_READY_TIMEOUT_S = 5.0
@@ -44,7 +41,7 @@ class QoS(virtual.QoS):
         self._on_collect.cancel()
 
 
-class Channel(virtual.Channel):
+class Channel(FanoutChannel):
     """A channel over the process's namespace object. Settling is thread-safe; the rest is for one thread."""
 
     QoS = QoS
@@ -52,8 +49,6 @@ class Channel(virtual.Channel):
     #: Bodies travel as they are; nothing is base64.
     body_encoding = None
     from_transport_options = ("deadletter_queue",)
-
-    connection: "Transport | None"
 
     def __init__(self, connection: "Transport", **kwargs: Any) -> None:
         super().__init__(connection, **kwargs)
@@ -72,8 +67,9 @@ class Channel(virtual.Channel):
         return self._namespace
 
     def entity(self, queue: str) -> str:
-        """The name of a queue on the service."""
-        return (self._namespace.options.queue_name_prefix + queue).translate(_ENTITY_NAME)
+        """What a queue is on the service: the name of a queue, or the path of a subscription."""
+        subscription = self.subscription(queue)
+        return subscription.path if subscription is not None else self._namespace.entity_name(queue)
 
     # -- queues ----------------------------------------------------------------------------------------------------
 
@@ -87,12 +83,19 @@ class Channel(virtual.Channel):
         return virtual.base.queue_declare_ok_t(name, 0, 0)  # pyright: ignore[reportPrivateImportUsage]
 
     def _new_queue(self, queue: str, **kwargs: Any) -> None:
-        self.namespace.declarations.ensure(self.entity(queue), idle_limit=_idle_limit(kwargs))
+        if not self.wait_for_binding(queue, kwargs):
+            self.create_queue(queue, kwargs)
+
+    def create_queue(self, queue: str, arguments: dict[str, Any]) -> None:
+        self.namespace.declarations.ensure(self.entity(queue), idle_limit=_idle_limit(arguments))
 
     def _has_queue(self, queue: str, **_: Any) -> Any:
-        return self.namespace.declarations.exists(self.entity(queue))
+        return self.subscription(queue) is not None or self.namespace.declarations.exists(self.entity(queue))
 
     def _size(self, queue: str) -> Any:
+        subscription = self.subscription(queue)
+        if subscription is not None:
+            return self.namespace.exchanges.active_messages(subscription)
         return self.namespace.declarations.active_messages(self.entity(queue))
 
     def _delete(self, queue: str, *_: Any, **__: Any) -> None:
@@ -119,6 +122,7 @@ class Channel(virtual.Channel):
     # -- publishing ------------------------------------------------------------------------------------------------
 
     def _put(self, queue: str, message: dict[str, Any], *, batch: PublishBatch | None = None, **_: Any) -> None:
+        self.create_if_declared(queue)
         outgoing = to_service_bus(
             message, now=datetime.now(UTC), expires_grace_s=self._namespace.options.expires_grace_s
         )
@@ -153,7 +157,13 @@ class Channel(virtual.Channel):
             else:
                 self._deliver_with_body(delivery, claim, lambda: transport.deliver_soon(self, queue, delivery))
 
-        link = self.namespace.receiving.consume(self.entity(queue), self._budget, sink, no_ack=no_ack)
+        self.create_if_declared(queue)
+        exchanges = self.namespace.exchanges if self.subscription(queue) is not None else None
+        if exchanges is not None and exchanges.is_off:
+            return
+        link = self.namespace.receiving.consume(
+            self.entity(queue), self._budget, sink, no_ack=no_ack, declarations=exchanges
+        )
         self._links[consumer_tag] = link
         # All queues together: a worker of twenty queues must not take minutes to start when the service is away.
         self._ready_by = self._ready_by or time.monotonic() + CONSUME_READY_TIMEOUT_S
@@ -186,6 +196,13 @@ class Channel(virtual.Channel):
         super().basic_cancel(consumer_tag)
         if self._namespace.is_ours and (link := self._links.get(consumer_tag)) is not None:
             self._namespace.receiving.cancel(link)
+
+    def close_links(self, entity: str) -> None:
+        closing = {tag: link for tag, link in self._links.items() if link.entity == entity}
+        for tag in closing:
+            del self._links[tag]
+        if closing and self._namespace.is_ours:
+            self._namespace.receiving.close(list(closing.values()))
 
     def receive(self, delivery: Delivery) -> dict[str, Any]:
         """The payload of a delivery, which is from now on unsettled.
@@ -240,6 +257,7 @@ class Channel(virtual.Channel):
     def close(self) -> None:
         """Close the channel: what was not settled goes back to its queue, uncounted."""
         if not self.closed:
+            self.unbind_all()
             super().close()
             if self._links and self._namespace.is_ours:
                 self._namespace.receiving.close(list(self._links.values()))

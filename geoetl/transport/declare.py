@@ -4,6 +4,7 @@ import logging
 import re
 import threading
 from datetime import timedelta
+from typing import Protocol
 
 from azure.core.exceptions import (
     HttpResponseError,
@@ -19,6 +20,14 @@ logger = logging.getLogger(__name__)
 
 #: The shortest time after which the service deletes an idle queue.
 MIN_IDLE_LIMIT = timedelta(minutes=5)
+
+
+class Existence(Protocol):
+    """Sees to it that what one sends to or receives from exists."""
+
+    def ensure(self, entity: str) -> None: ...
+
+    def forget(self, entity: str) -> None: ...
 
 
 class Declarations:

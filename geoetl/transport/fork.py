@@ -51,6 +51,12 @@ def forget_all() -> list[Any]:
         return taken
 
 
+def all_of_this_process() -> list[Any]:
+    """Every object of `per_process`."""
+    with _lock:
+        return list(_objects.values())
+
+
 def close_quietly(sock: Any) -> None:
     """Close a socket's descriptor without any traffic (`close` on a TLS socket would try to say goodbye)."""
     with suppress(OSError, AttributeError):

@@ -14,6 +14,7 @@ from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from geoetl.transport import sdk
 from geoetl.transport.credit import NO_ACK_CREDIT, Budget, credit_to_issue
+from geoetl.transport.declare import Existence
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.signals import link_lost, link_restored
 from geoetl.transport.sockets import close_socket
@@ -34,7 +35,14 @@ class ReceiveLink:
     """A queue being consumed for one channel."""
 
     def __init__(
-        self, receiving: "Receiving", entity: str, budget: Budget, sink: Callable[[Delivery], None], *, no_ack: bool
+        self,
+        receiving: "Receiving",
+        entity: str,
+        budget: Budget,
+        sink: Callable[[Delivery], None],
+        *,
+        no_ack: bool,
+        declarations: Existence,
     ) -> None:
         self.entity = entity
         self.budget = budget
@@ -51,6 +59,7 @@ class ReceiveLink:
         self.is_stopping = False
         self.is_closed = False
         self._receiving = receiving
+        self._declarations = declarations
         self._sdk: sdk.ReceivingLink | None = None
 
     @property
@@ -69,11 +78,11 @@ class ReceiveLink:
         while not self.is_closed:
             attempts += 1
             try:
-                self._receiving.declarations.ensure(self.entity)
+                self._declarations.ensure(self.entity)
                 opened = sdk.ReceivingLink(self._receiving.clients.receiver(self.entity))
             except Exception as error:
                 if isinstance(error, MessagingEntityNotFoundError):
-                    self._receiving.declarations.forget(self.entity)
+                    self._declarations.forget(self.entity)
                 log = logger.warning if attempts == 1 else logger.debug
                 log("cannot receive from %s yet, trying on: %s", self.entity, error)
                 time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

@@ -110,13 +110,15 @@ def _time_to_live(
     return None
 
 
-def _as_time(value: str | datetime | None) -> datetime | None:
+def _as_time(value: str | datetime | float | None) -> datetime | None:
     """A header's time, or None when there is none that is known everywhere.
 
     A time without a zone is meant in the `timezone` of the app that runs the task, which only its workers know. They
     wait for it themselves; acting on a guess could be hours wrong.
     """
-    if value is None:
+    if not value:
         return None
+    if isinstance(value, int | float):  # remote control writes seconds since 1970, 0 for never
+        return datetime.fromtimestamp(value, UTC)
     time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return time.astimezone(UTC) if time.tzinfo is not None else None

@@ -18,7 +18,7 @@ from geoetl.transport import sdk
 from geoetl.transport.clients import Clients
 from geoetl.transport.control import Control
 from geoetl.transport.credit import Budget
-from geoetl.transport.declare import Declarations
+from geoetl.transport.declare import Declarations, Existence
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.links import ReceiveLink
 from geoetl.transport.locks import Locks
@@ -68,9 +68,25 @@ class Receiving:
 
     # -- what channels ask for -------------------------------------------------------------------------------------
 
-    def consume(self, entity: str, budget: Budget, sink: Callable[[Delivery], None], *, no_ack: bool) -> ReceiveLink:
-        """Begin to receive; the link opens in the background and reopens for ever."""
-        link = ReceiveLink(self, entity, budget, sink, no_ack=no_ack)
+    def consume(
+        self,
+        entity: str,
+        budget: Budget,
+        sink: Callable[[Delivery], None],
+        *,
+        no_ack: bool,
+        declarations: Existence | None = None,
+    ) -> ReceiveLink:
+        """Begin to receive; the link opens in the background and reopens for ever.
+
+        Args:
+            entity: a queue's name or a subscription's path.
+            budget: the slots its messages take.
+            sink: takes the messages, on the reactor thread.
+            no_ack: settle messages on arrival.
+            declarations: who creates the entity when it is missing; by default, it is a queue.
+        """
+        link = ReceiveLink(self, entity, budget, sink, no_ack=no_ack, declarations=declarations or self.declarations)
         self.reactor.call(self._links.append, link)
         link.open_soon()
         return link

@@ -12,7 +12,7 @@ from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntit
 
 from geoetl.transport import sdk
 from geoetl.transport.clients import Clients
-from geoetl.transport.declare import Declarations
+from geoetl.transport.declare import Existence
 from geoetl.transport.errors import TRANSIENT_SEND_ERRORS, MessageTooLargeError, QueueUnavailableError
 from geoetl.transport.options import Options
 from geoetl.transport.sockets import close_socket
@@ -26,7 +26,7 @@ FIRST_PAUSE_S = 0.3
 class Senders:
     """The senders of a process, opened when first used. Thread-safe; a send blocks until the service accepted it."""
 
-    def __init__(self, clients: Clients, options: Options, declarations: Declarations) -> None:
+    def __init__(self, clients: Clients, options: Options, declarations: Existence) -> None:
         self._clients = clients
         self._options = options
         self._declarations = declarations

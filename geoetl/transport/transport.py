@@ -13,6 +13,7 @@ from geoetl.transport import SCHEME, fork
 from geoetl.transport.channel import Channel
 from geoetl.transport.delivery import Delivery
 from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS
+from geoetl.transport.fanout import Bindings
 from geoetl.transport.messages import UnreadableMessageError
 from geoetl.transport.namespace import Namespace, namespace_for
 from geoetl.transport.options import Options
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 #: Celery's event loop sleeps until a file descriptor or one of its timers; a signal ends neither (PEP 475). With this
 #: timer a worker sees SIGTERM at once instead of after up to 5 s. It does nothing: no message waits for it.
-SIGNAL_TICK_S = 0.5
+SIGNAL_TICK_S = 0.2
 
 #: Used when the kombu connection has no `connect_timeout`.
 CONNECT_TIMEOUT_S = 5.0
@@ -44,7 +45,7 @@ class Transport(virtual.Transport):
     #: None: what the service refused now it will refuse again; kombu must not retry it without end.
     recoverable_channel_errors = ()
     implements = virtual.Transport.implements.extend(
-        asynchronous=True, exchange_type=frozenset(["direct"]), batch_publish=True
+        asynchronous=True, exchange_type=frozenset(["direct", "topic", "fanout"]), batch_publish=True
     )
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class Transport(virtual.Transport):
         _silence_azure()
         self._options = Options.from_dict(client.transport_options)
         self._address = _address_of(client, self._options)
+        self.bindings = Bindings()
         self._inbox: deque[tuple[Channel, str, Delivery]] = deque()
         self._wakeup: Wakeup | None = None
         self._loop: Any = None
@@ -90,20 +92,24 @@ class Transport(virtual.Transport):
         self._deliver_all()
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:
-        """Deliver what has arrived; wait for the first message if need be.
+        """Deliver one message; wait for it if need be.
+
+        One and no more: remote control counts the replies by its calls.
 
         Raises:
             TimeoutError: nothing arrived in time.
         """
-        if not self._inbox:
-            self._wait(timeout)
-        self._deliver_all()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            if not self._inbox:
+                self._wait(deadline)
+            if self._deliver_one(*self._inbox.popleft()):
+                return
 
-    def _wait(self, timeout: float | None) -> None:
+    def _wait(self, deadline: float) -> None:
         wakeup = self._wakeup
         if wakeup is None:
             raise ConnectionError("The connection to Service Bus is closed; it cannot deliver anything.")
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
         with selectors.DefaultSelector() as selector:
             selector.register(wakeup, selectors.EVENT_READ)
             # A wake-up may come late, for what was delivered before it: then wait on.
@@ -123,17 +129,22 @@ class Transport(virtual.Transport):
             if self._inbox and self._wakeup is not None:  # a handler failed, or more came meanwhile
                 self._wakeup.set()
 
-    def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> None:
+    def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> bool:
+        """Whether somebody here wanted the message."""
         if channel.closed or queue not in (self._callbacks or ()):
             channel.release(delivery)
-            return
+            return False
         try:
             payload = channel.receive(delivery)
         except UnreadableMessageError as error:
             logger.error("dead-lettering a message of %s: %s", queue, error)  # noqa: TRY400 - the traceback says nothing more
             channel.dead_letter(delivery, reason="UnreadableMessage", description=f"({error}) refused")
-            return
+            return False
+        if not channel.is_bound_for(queue, payload):
+            channel.basic_ack(payload["properties"]["delivery_tag"])
+            return False
         self._deliver(payload, queue)
+        return True
 
     # -- connections -----------------------------------------------------------------------------------------------
 

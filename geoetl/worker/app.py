@@ -1,8 +1,10 @@
 """Puts a process together: settings, the Celery app, the engine's parts and all tasks."""
 
 import os
+from functools import cached_property
 from typing import Any
 
+from celery.apps.worker import Worker as CeleryWorker
 from kombu.entity import Exchange, Queue
 
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
@@ -26,11 +28,28 @@ from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
 
+#: Seconds between the heartbeats that tell Flower of a worker. Celery's own 2 s would be 43,200 messages per day and
+#: worker, each of them paid for, and again for everybody who listens. A worker counts as offline after two missed ones.
+EVENT_HEARTBEAT_S = 30
+
+
+class GeoEtlWorker(CeleryWorker):
+    """A worker that is less talkative than Celery's, unless ``--heartbeat-interval`` says otherwise."""
+
+    def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
+        kwargs["heartbeat_interval"] = kwargs.get("heartbeat_interval") or EVENT_HEARTBEAT_S
+        return super().prepare_args(**kwargs)
+
 
 class GeoEtl(OutboxCelery):
     """The Celery app of geoetl, with the parts it was made of."""
 
     services: Services
+
+    @cached_property
+    def Worker(self) -> type[GeoEtlWorker]:  # noqa: N802 # pyright: ignore[reportIncompatibleVariableOverride] - Celery's name for the class its command line starts; the stub does not say that it is one
+        """The class of workers."""
+        return self.subclass_with_self(GeoEtlWorker)
 
 
 def create_app(settings: Settings | None = None) -> GeoEtl:
@@ -58,8 +77,8 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     def close() -> None:
         connections.close()
         business.close()
+        # Not the broker's pool: kombu shares it among all apps of a process that have the same broker.
         store.close()
-        app.pool.force_close_all()
 
     reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
     app.services = Services(
@@ -115,9 +134,9 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": settings.worker.max_tasks_per_child,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # The control plane needs topics, which the transport does not speak yet.
-        "worker_enable_remote_control": False,
-        "worker_send_task_events": False,
+        # `celery status`, `inspect`, `control` and Flower; the cost is in docs/transport.md, "The control plane".
+        "worker_enable_remote_control": True,
+        "worker_send_task_events": True,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": transport_options(settings.broker),
         "worker_hijack_root_logger": False,

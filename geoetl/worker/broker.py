@@ -1,5 +1,6 @@
 """The namespace of the settings, as the transport and its tools want to know it."""
 
+from dataclasses import replace
 from typing import Any
 
 from geoetl.config.broker import BrokerSettings
@@ -41,4 +42,4 @@ def service_bus(broker: BrokerSettings) -> Clients:
     options = Options.from_dict(transport_options(broker))
     if options.connection_string:
         return Clients(parse_connection_string(options.connection_string), options)
-    return Clients(parse_address(broker_url(broker)), options)
+    return Clients(replace(parse_address(broker_url(broker)), credential=options.credential), options)

@@ -64,7 +64,8 @@ def test_a_working_installation_is_healthy_and_nothing_is_left_behind(installati
     assert done.returncode == 0
     assert {each["component"] for each in found} >= {
         "database app", "database business", "schema app", "schema business", "catalogue", "storage bronze",
-        "storage silver", "broker", "queue standard", "queue gdal", "gdal", "scratch", "clock of database app",
+        "invariants", "storage silver", "broker", "queue standard", "queue gdal", "gdal", "scratch",
+        "clock of database app",
         "clock of storage silver",
     }  # fmt: skip
     left = [ref for tier in ("bronze", "silver") for ref in installation.services.store.list(tier, tier, "geoetl-")]

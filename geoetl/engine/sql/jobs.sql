@@ -102,6 +102,13 @@ SELECT r.id, r.state, r.cur_stage FROM geoetl.job j JOIN geoetl.run r ON r.id = 
 WHERE j.id = %(job_id)s
 FOR NO KEY UPDATE OF r
 
+-- revoked_task --
+-- The job and run of a task, and whether its run was resumed within the last seconds.
+SELECT r.job_id, r.id, EXISTS (
+    SELECT 1 FROM geoetl.event e
+    WHERE e.run_id = r.id AND e.what = 'job resumed' AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
+FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
+
 -- cancel --
 -- One transaction for the run, its open stage, and every waiting task with the callback (R10).
 WITH ended AS (

@@ -334,6 +334,7 @@ def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard)
     publish(connection, queue, "x")
     assert inbox.wait(1)[0].payload == "x"
     inbox.messages[0].ack()
+    inbox.look(0.2)  # signals are sent by a thread of their own
     assert [fact["queue"] for fact in heard["link_lost"]] == [queue]
     assert [fact["queue"] for fact in heard["link_restored"]] == [queue]
 

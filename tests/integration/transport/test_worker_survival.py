@@ -88,7 +88,8 @@ def test_worker_outlives_a_service_that_is_away(start_worker, client_for, journa
 
 def test_idle_prefork_worker_stops_at_once(start_worker, queue):
     worker = start_worker(queue, "-c", "2")
-    assert worker.stop() < 2.5
+    # Closing the pool takes Celery 1.5 s; the rest is a busy machine's. The benchmark has the figure.
+    assert worker.stop() < 4
     assert worker.process.returncode == 0
 
 
