@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from celery.utils.log import get_logger
-from kombu.exceptions import KombuError
+from kombu.exceptions import KombuError, OperationalError
 from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
@@ -185,7 +185,9 @@ class Relay:
 
     def _broker_away(self) -> tuple[type[BaseException], ...]:
         connection = self.app.connection_for_write()
-        return (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors, OSError)
+        errors = (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors)
+        # kombu wraps what a transport raises while it connects.
+        return (*errors, OperationalError, OSError)
 
     # ------------------------------------------------------------------ the loop
     def run(self, stop: threading.Event) -> None:
@@ -206,6 +208,10 @@ class Relay:
                     conn.close()
             except away as exc:
                 log.warning("relay interrupted, trying again: %r", exc)
+                stop.wait(self.idle_s)
+            except Exception:
+                # The thread must survive: without it nothing is sent, and no lost task comes back.
+                log.exception("relay interrupted by an error it does not know, trying again")
                 stop.wait(self.idle_s)
 
     def _lead(self, conn: Connection, stop: threading.Event) -> None:

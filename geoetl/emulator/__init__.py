@@ -1,8 +1,9 @@
 """A Service Bus emulator in pure Python. Stands alone: imports nothing else of geoetl.
 
 Layers from top to bottom: `command`, `server` · `control`, `admin`, `atom`, `http_connection` · `connection`,
-`session` · `nodes`, `management`, `cbs`, `requests`, `links` · `broker`, `tokens`, `namespace`, `queue`, `message` ·
-`performatives`, `frames`, `encode`, `decode`. Queue semantics know neither sockets nor event loops.
+`session` · `nodes`, `management`, `cbs`, `requests`, `links` · `broker`, `tokens`, `namespace` · `topic`,
+`subscription`, `queue`, `message_store`, `message` · `performatives`, `frames`, `encode`, `decode`. What happens to
+messages knows neither sockets nor event loops.
 """
 
 from geoetl.emulator.server import EmulatorServer, RunningServer

@@ -1,4 +1,4 @@
-"""Administration documents: queue descriptions in Atom entries, as Service Bus reads and writes them.
+"""Atom documents as the administration API of Service Bus reads and writes them.
 
 https://learn.microsoft.com/rest/api/servicebus/
 """
@@ -10,23 +10,18 @@ from http import HTTPStatus
 from typing import Final
 from xml.sax.saxutils import escape
 
-from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_IMPLEMENTED, ServiceBusError
-from geoetl.emulator.queue import Queue
+from geoetl.emulator.conditions import ARGUMENT_ERROR, ServiceBusError
 
-_ATOM: Final = "http://www.w3.org/2005/Atom"
-_SERVICE_BUS: Final = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"
-_COUNTS: Final = "http://schemas.microsoft.com/netservices/2011/06/servicebus"
-_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
-
-#: Properties come in this order: those before the counts, the rest after them.
-_BEFORE_SIZE: Final = "EnableBatchedOperations"
+ATOM: Final = "http://www.w3.org/2005/Atom"
+SERVICE_BUS: Final = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"
+INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 
-def parse_queue_properties(document: bytes) -> dict[str, str]:
-    """The properties in the Atom entry of a queue; those without text are left out.
+def parse_entry(document: bytes) -> ET.Element:
+    """The description in an Atom entry, of whatever kind.
 
     Raises:
-        ServiceBusError: the document is not such an entry, or describes something else than a queue.
+        ServiceBusError: the document is not such an entry.
     """
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise ServiceBusError(ARGUMENT_ERROR, "The document declares entities, which no Atom entry needs.")
@@ -34,43 +29,35 @@ def parse_queue_properties(document: bytes) -> dict[str, str]:
         entry = ET.fromstring(document)  # noqa: S314 - entity declarations are refused above
     except ET.ParseError as error:
         raise ServiceBusError(ARGUMENT_ERROR, f"The document is not XML: {error}") from error
-    content = entry.find(f"{{{_ATOM}}}content")
+    content = entry.find(f"{{{ATOM}}}content")
     description = None if content is None else next(iter(content), None)
     if description is None:
         raise ServiceBusError(ARGUMENT_ERROR, "The document has no entry with a content.")
-    kind = _local_name(description.tag)
-    if kind != "QueueDescription":
-        raise ServiceBusError(NOT_IMPLEMENTED, f"This emulator supports queues only, not {kind}.")
-    return {_local_name(each.tag): each.text for each in description if each.text}
+    return description
 
 
-def queue_entry(queue: Queue) -> str:
-    """The Atom entry of a queue, with its settings and counts."""
-    created, updated, accessed = (_time(at) for at in (queue.created_at, queue.updated_at, queue.touched_at))
-    counts = queue.counts
-    given = dict(queue.description.properties)
-    names = list(given)
-    split = names.index(_BEFORE_SIZE) + 1
-    before = "".join(_element(name, given[name]) for name in names[:split])
-    after = "".join(_element(name, given[name]) for name in names[split:])
-    details = "".join(
-        f"<d:{name}>{value}</d:{name}>"
-        for name, value in (
-            ("ActiveMessageCount", counts.active),
-            ("DeadLetterMessageCount", counts.dead_lettered),
-            ("ScheduledMessageCount", counts.scheduled),
-            ("TransferMessageCount", 0),
-            ("TransferDeadLetterMessageCount", 0),
-        )
-    )
+def child(parent: ET.Element, name: str) -> ET.Element | None:
+    """The first child of a local name."""
+    return next((each for each in parent if local_name(each.tag) == name), None)
+
+
+def local_name(tag: str) -> str:
+    """A tag without its XML namespace."""
+    return tag.rpartition("}")[2]
+
+
+def entry(title: str, content: str, *, created_at: float, updated_at: float) -> str:
+    """An Atom entry around a description."""
     return (
-        f'<entry xmlns="{_ATOM}"><id>{escape(queue.name)}</id><title type="text">{escape(queue.name)}</title>'
-        f"<published>{created}</published><updated>{updated}</updated>"
-        f'<content type="application/xml"><QueueDescription xmlns="{_SERVICE_BUS}" xmlns:i="{_INSTANCE}">'
-        f"{before}{_element('SizeInBytes', str(queue.size_bytes))}{_element('MessageCount', str(counts.total))}"
-        f"{after}{_element('CreatedAt', created)}{_element('UpdatedAt', updated)}{_element('AccessedAt', accessed)}"
-        f'<CountDetails xmlns:d="{_COUNTS}">{details}</CountDetails></QueueDescription></content></entry>'
+        f'<entry xmlns="{ATOM}"><id>{escape(title)}</id><title type="text">{escape(title)}</title>'
+        f"<published>{iso_time(created_at)}</published><updated>{iso_time(updated_at)}</updated>"
+        f'<content type="application/xml">{content}</content></entry>'
     )
+
+
+def description(kind: str, elements: str) -> str:
+    """A description of a kind, around its elements."""
+    return f'<{kind} xmlns="{SERVICE_BUS}" xmlns:i="{INSTANCE}">{elements}</{kind}>'
 
 
 def feed(title: str, entries: Iterable[str], *, own_link: str, next_link: str | None = None) -> str:
@@ -81,19 +68,7 @@ def feed(title: str, entries: Iterable[str], *, own_link: str, next_link: str | 
     links = f'<link rel="self" href="{escape(own_link)}"/>'
     if next_link is not None:
         links += f'<link rel="next" href="{escape(next_link)}"/>'
-    return f'<feed xmlns="{_ATOM}"><title type="text">{escape(title)}</title>{links}{"".join(entries)}</feed>'
-
-
-def namespace_entry(name: str, created_at: float) -> str:
-    """The Atom entry of the namespace."""
-    created = _time(created_at)
-    return (
-        f'<entry xmlns="{_ATOM}"><title type="text">{escape(name)}</title><content type="application/xml">'
-        f'<NamespaceInfo xmlns="{_SERVICE_BUS}" xmlns:i="{_INSTANCE}">'
-        f"{_element('CreatedTime', created)}{_element('MessagingSKU', 'Standard')}{_element('ModifiedTime', created)}"
-        f"{_element('Name', name)}{_element('NamespaceType', 'Messaging')}"
-        f"</NamespaceInfo></content></entry>"
-    )
+    return f'<feed xmlns="{ATOM}"><title type="text">{escape(title)}</title>{links}{"".join(entries)}</feed>'
 
 
 def error_document(status: HTTPStatus, detail: str) -> str:
@@ -101,13 +76,11 @@ def error_document(status: HTTPStatus, detail: str) -> str:
     return f"<Error><Code>{int(status)}</Code><Detail>{escape(detail)}</Detail></Error>"
 
 
-def _element(name: str, text: str) -> str:
+def element(name: str, text: str) -> str:
+    """An element with a text."""
     return f"<{name}>{escape(text)}</{name}>"
 
 
-def _local_name(tag: str) -> str:
-    return tag.rpartition("}")[2]
-
-
-def _time(at: float) -> str:
+def iso_time(at: float) -> str:
+    """A time in seconds since the Unix epoch as ISO 8601, UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

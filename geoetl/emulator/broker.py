@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from geoetl.emulator.conditions import ServiceBusError
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.faults import Faults
 from geoetl.emulator.namespace import Namespace
 from geoetl.emulator.queue import Queue
@@ -36,8 +37,12 @@ class BrokerConnection(Protocol):
         """Ends the connection in good order."""
         ...
 
-    def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
-        """Detaches the links to a queue, or all, and returns how many there were."""
+    def detach_links(self, entity: Entity | None, error: ServiceBusError) -> int:
+        """Detaches the links to an entity, or all, and returns how many there were."""
+        ...
+
+    def forget_delivery(self, queue: Queue, tag: bytes) -> bool:
+        """Forgets a delivery that was settled elsewhere; whether it was one of this connection."""
         ...
 
 
@@ -51,6 +56,10 @@ class Broker:
     faults: Faults = field(default_factory=Faults)
     connections: set[BrokerConnection] = field(default_factory=set[BrokerConnection])
 
-    def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
-        """Detaches the links of all clients to a queue, or all their links, and returns how many there were."""
-        return sum(connection.detach_links(queue, error) for connection in list(self.connections))
+    def detach_links(self, entity: Entity | None, error: ServiceBusError) -> int:
+        """Detaches the links of all clients to an entity, or all their links, and returns how many there were."""
+        return sum(connection.detach_links(entity, error) for connection in list(self.connections))
+
+    def forget_delivery(self, queue: Queue, tag: bytes) -> None:
+        """Forgets the delivery of a message that was settled by its lock token, on whichever link it went out."""
+        any(connection.forget_delivery(queue, tag) for connection in self.connections)

@@ -6,8 +6,8 @@ https://docs.oasis-open.org/amqp/amqp-cbs/v1.0/amqp-cbs-v1.0.html
 from http import HTTPStatus
 from typing import Final
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.conditions import NOT_IMPLEMENTED, UNAUTHORIZED, ServiceBusError
-from geoetl.emulator.namespace import entity_path
 from geoetl.emulator.requests import Answer, Request, RequestLink
 from geoetl.emulator.tokens import Grant
 

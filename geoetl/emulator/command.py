@@ -39,8 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=5672, help="port for AMQP and HTTP; 0: any (default: %(default)s)")
     parser.add_argument("--admin-port", type=int, help="one more port for both; Microsoft's emulator has 5300")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="keep queues and messages there (default: in memory)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="keep everything there (default: in memory)")
     parser.add_argument("--key", default=DEFAULT_KEY, help="the SharedAccessKey of clients (default: %(default)s)")
+    parser.add_argument("--no-manage", action="store_true", help="let clients send and listen, not administer")
     parser.add_argument("--accept-jwt", action="store_true", help="take any Entra token for valid")
     parser.add_argument(
         "--max-message-bytes",
@@ -61,7 +62,9 @@ async def _serve(options: argparse.Namespace) -> None:
         host=options.host,
         port=options.port,
         admin_port=options.admin_port,
-        policy=AccessPolicy(DEFAULT_KEY_NAME, options.key, is_jwt_accepted=options.accept_jwt),
+        policy=AccessPolicy(
+            DEFAULT_KEY_NAME, options.key, can_manage=not options.no_manage, is_jwt_accepted=options.accept_jwt
+        ),
         journal=None if options.data is None else SqliteJournal(options.data),
         limits=Limits(max_message_bytes=options.max_message_bytes, idle_timeout_s=options.idle_timeout),
     )

@@ -19,6 +19,7 @@ from geoetl.emulator.conditions import (
     ServiceBusError,
 )
 from geoetl.emulator.decode import DecodeError
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.frame_writer import FrameWriter
 from geoetl.emulator.frames import (
     AMQP_FRAME,
@@ -30,6 +31,7 @@ from geoetl.emulator.frames import (
     Frame,
     FrameReader,
 )
+from geoetl.emulator.grant_watch import GrantWatch
 from geoetl.emulator.links import Link
 from geoetl.emulator.liveness import Liveness
 from geoetl.emulator.locks import NEVER
@@ -49,7 +51,7 @@ from geoetl.emulator.performatives import (
 )
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.session import HANDLE_MAX, INCOMING_WINDOW, Session
-from geoetl.emulator.tokens import Grant, Grants
+from geoetl.emulator.tokens import Grant
 from geoetl.emulator.window import MAX_WINDOW
 
 log = logging.getLogger(__name__)
@@ -89,7 +91,8 @@ class AmqpConnection(asyncio.Protocol):
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
-        self.grants = Grants(self._watch_grants)
+        self._grant_watch = GrantWatch(broker.namespace.clock, self._detach_expired)
+        self.grants = self._grant_watch.grants
         self.can_write = True
         self.max_body_size = _MIN_FRAME_SIZE - FRAME_HEADER_SIZE
         self._phase = _Phase.SASL_HEADER
@@ -97,7 +100,6 @@ class AmqpConnection(asyncio.Protocol):
         self._sessions: dict[int, Session] = {}
         self._loop = asyncio.get_running_loop()
         self._liveness = Liveness()
-        self._grant_watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -110,8 +112,7 @@ class AmqpConnection(asyncio.Protocol):
         self._phase = _Phase.CLOSED
         self.broker.connections.discard(self)
         self._liveness.stop()
-        if self._grant_watch is not None:
-            self._grant_watch.cancel()
+        self._grant_watch.stop()
         for session in self._sessions.values():
             session.close()
 
@@ -248,20 +249,9 @@ class AmqpConnection(asyncio.Protocol):
     def _on_silence(self, silence_s: float) -> None:
         self._fail(ServiceBusError(RESOURCE_LIMIT_EXCEEDED, f"Nothing was heard for {silence_s:.1f} s."))
 
-    def _watch_grants(self) -> None:
-        if self._grant_watch is not None:
-            self._grant_watch.cancel()
-            self._grant_watch = None
-        expires_at = self.grants.next_expiry
-        if expires_at < NEVER:
-            delay_s = expires_at - self.broker.namespace.clock.now()
-            self._grant_watch = self._loop.call_later(max(delay_s, 0), self._expire_grants)
-
-    def _expire_grants(self) -> None:
-        self.grants.expire(self.broker.namespace.clock.now())
+    def _detach_expired(self) -> None:
         error = ServiceBusError(UNAUTHORIZED, "ExpiredToken: The token of the link has expired and was not renewed.")
         self._detach_where(lambda link: not (is_cbs(link.address) or self.grants.covers(link.address)), error)
-        self._watch_grants()
 
     def write_body(self, channel: int, body: bytes) -> None:
         """Sends a frame of a session."""
@@ -292,9 +282,13 @@ class AmqpConnection(asyncio.Protocol):
         self._writer.discard()
         self._transport.abort()
 
-    def detach_links(self, queue: Queue | None, error: ServiceBusError) -> int:
-        """Detaches the links to a queue, or all, and returns how many there were."""
-        return self._detach_where(lambda link: queue is None or link.queue is queue, error)
+    def detach_links(self, entity: Entity | None, error: ServiceBusError) -> int:
+        """Detaches the links to an entity, or all, and returns how many there were."""
+        return self._detach_where(lambda link: entity is None or link.entity is entity, error)
+
+    def forget_delivery(self, queue: Queue, tag: bytes) -> bool:
+        """Forgets a delivery that was settled elsewhere; whether it was one of this connection."""
+        return any(session.forget_delivery(queue, tag) for session in self._sessions.values())
 
     def _detach_where(self, concerns: Callable[[Link], bool], error: ServiceBusError) -> int:
         return sum(session.detach_links(concerns, error) for session in self._sessions.values())

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import ARGUMENT_ERROR, DETACH_FORCED, NOT_FOUND, ServiceBusError
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.http_connection import HttpRequest, HttpResponse
 from geoetl.emulator.queue import Queue
+from geoetl.emulator.topic import Topic
 
 PREFIX: Final = "$control/"
 
@@ -60,17 +62,16 @@ class ControlApi:
         return command(arguments)
 
     def _counts(self, _arguments: dict[str, Any]) -> dict[str, Any]:
-        queues = {
-            queue.name: {
-                "active": queue.counts.active,
-                "dead_lettered": queue.counts.dead_lettered,
-                "scheduled": queue.counts.scheduled,
-                "locked": queue.counts.locked,
-                "total": queue.counts.total,
-            }
-            for queue in self._broker.namespace
+        entities = self._broker.namespace.entities
+        return {
+            "connections": len(self._broker.connections),
+            "queues": {queue.name: _counts_of(queue) for queue in entities.queues()},
+            "topics": {
+                topic.name: {"scheduled": topic.scheduled_count, "subscriptions": len(topic.subscriptions)}
+                for topic in entities.topics()
+            },
+            "subscriptions": {each.name: _counts_of(each) for each in entities.subscriptions()},
         }
-        return {"connections": len(self._broker.connections), "queues": queues}
 
     def _drop(self, _arguments: dict[str, Any]) -> dict[str, Any]:
         connections = list(self._broker.connections)
@@ -81,11 +82,17 @@ class ControlApi:
     def _detach(self, arguments: dict[str, Any]) -> dict[str, Any]:
         condition = str(arguments.get("condition", DETACH_FORCED))
         error = ServiceBusError(condition, "The link was detached by the control API of the emulator.")
-        return {"detached": self._broker.detach_links(self._queue(arguments), error)}
+        return {"detached": self._broker.detach_links(self._entity(arguments), error)}
 
     def _lose_locks(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        queue = self._queue(arguments)
-        queues = list(self._broker.namespace) if queue is None else [queue]
+        entities = self._broker.namespace.entities
+        match self._entity(arguments):
+            case None:
+                queues = [*entities.queues(), *entities.subscriptions()]
+            case Topic() as topic:
+                queues = list(topic.subscriptions.values())
+            case queue:
+                queues = [queue]
         return {"lost": sum(each.expire_locks() for each in queues)}
 
     def _throttle(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -96,9 +103,21 @@ class ControlApi:
         self._broker.faults.settlement_delay_s = _number(arguments, "delay_s")
         return {"delay_s": self._broker.faults.settlement_delay_s}
 
-    def _queue(self, arguments: dict[str, Any]) -> Queue | None:
+    def _entity(self, arguments: dict[str, Any]) -> Entity | None:
         name = arguments.get("queue")
         return None if name is None else self._broker.namespace.resolve(str(name))
+
+
+def _counts_of(queue: Queue) -> dict[str, int]:
+    counts = queue.counts
+    return {
+        "active": counts.active,
+        "dead_lettered": counts.dead_lettered,
+        "transfer_dead_lettered": counts.transfer_dead_lettered,
+        "scheduled": counts.scheduled,
+        "locked": counts.locked,
+        "total": counts.total,
+    }
 
 
 def _number(arguments: dict[str, Any], name: str) -> float:

@@ -1,37 +1,20 @@
-"""What an administrator may say about a queue, and the ISO 8601 durations it is said in."""
+"""What an administrator may say about queues, subscriptions and topics."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.conditions import ARGUMENT_ERROR, NOT_IMPLEMENTED, ServiceBusError
-
-#: "Never": the largest .NET time span, which Service Bus gives for a time to live nobody set.
-FOREVER: Final = "P10675199DT2H48M5.4775807S"
-_FOREVER_S: Final = 10_675_199 * 86_400
+from geoetl.emulator.durations import FOREVER, parse_duration, parse_optional_duration
 
 #: The longest lock Service Bus grants.
 _MAX_LOCK_S: Final = 300.0
 _MIN_IDLE_S: Final = 300.0
 _MAX_DELIVERY_COUNT: Final = 2000
+_STATUSES: Final = ("Active", "Disabled", "SendDisabled", "ReceiveDisabled")
 
-_DURATION: Final = re.compile(
-    r"P(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
-)
-_UNITS_S: Final = {
-    "years": 365 * 86_400,
-    "months": 30 * 86_400,
-    "weeks": 7 * 86_400,
-    "days": 86_400,
-    "hours": 3600,
-    "minutes": 60,
-    "seconds": 1,
-}
-
-#: Properties in the order Service Bus lists them (clients parse by name, its XML schema by order), with their defaults.
-_DEFAULTS: Final[dict[str, str]] = {
+QUEUE_DEFAULTS: Final = {
     "LockDuration": "PT1M",
     "MaxSizeInMegabytes": "1024",
     "RequiresDuplicateDetection": "false",
@@ -49,41 +32,96 @@ _DEFAULTS: Final[dict[str, str]] = {
     "EntityAvailabilityStatus": "Available",
     "EnableExpress": "false",
 }
-_FREE_TEXT: Final = ("UserMetadata", "MaxMessageSizeInKilobytes")
+SUBSCRIPTION_DEFAULTS: Final = {
+    "LockDuration": "PT1M",
+    "RequiresSession": "false",
+    "DefaultMessageTimeToLive": FOREVER,
+    "DeadLetteringOnMessageExpiration": "false",
+    "DeadLetteringOnFilterEvaluationExceptions": "true",
+    "MaxDeliveryCount": "10",
+    "EnableBatchedOperations": "true",
+    "Status": "Active",
+    "AutoDeleteOnIdle": FOREVER,
+    "EntityAvailabilityStatus": "Available",
+}
+_TOPIC_DEFAULTS: Final = {
+    "DefaultMessageTimeToLive": FOREVER,
+    "MaxSizeInMegabytes": "1024",
+    "RequiresDuplicateDetection": "false",
+    "DuplicateDetectionHistoryTimeWindow": "PT10M",
+    "EnableBatchedOperations": "true",
+    "FilteringMessagesBeforePublishing": "false",
+    "IsAnonymousAccessible": "false",
+    "Status": "Active",
+    "SupportOrdering": "true",
+    "AutoDeleteOnIdle": FOREVER,
+    "EnablePartitioning": "false",
+    "EntityAvailabilityStatus": "Available",
+    "EnableSubscriptionPartitioning": "false",
+    "EnableExpress": "false",
+}
+#: Properties without a default: absent unless given.
+_FREE_TEXT: Final = ("ForwardTo", "ForwardDeadLetteredMessagesTo", "UserMetadata", "MaxMessageSizeInKilobytes")
 
 #: What the emulator does not do, and must therefore not accept: the property and the only value it may have.
-_UNSUPPORTED: Final = {
-    "RequiresDuplicateDetection": "false",
-    "RequiresSession": "false",
-    "ForwardTo": "",
-    "ForwardDeadLetteredMessagesTo": "",
-}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds in an ISO 8601 duration, a year counted as 365 days and a month as 30, as Service Bus does.
-
-    Raises:
-        ServiceBusError: the text is not a duration.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise ServiceBusError(ARGUMENT_ERROR, f"'{text}' is not an ISO 8601 duration such as PT30S.")
-    return sum(float(amount) * _UNITS_S[unit] for unit, amount in match.groupdict().items() if amount)
+_UNSUPPORTED: Final = {"RequiresDuplicateDetection": "false", "RequiresSession": "false"}
 
 
 @dataclass(frozen=True, slots=True)
 class QueueDescription:
-    """The settings of a queue. Durations in seconds; None means never."""
+    """The settings of a queue or subscription. Durations in seconds; None means never."""
 
     lock_duration_s: float
     max_delivery_count: int
     default_ttl_s: float | None
     is_dead_lettering_expired: bool
+    #: Whether a message whose properties a filter cannot read becomes a dead letter of the subscription.
+    is_dead_lettering_unreadable: bool
     auto_delete_on_idle_s: float | None
     can_send: bool
     can_receive: bool
-    #: Everything as text, in the order of Service Bus, defaults filled in: what administration answers.
+    #: Paths of the queue or topic that gets all messages, and of the one that gets the dead letters.
+    forward_to: str | None
+    forward_dead_letters_to: str | None
+    #: Everything as text, defaults filled in: what administration answers.
+    properties: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, given: Mapping[str, str], defaults: Mapping[str, str] = QUEUE_DEFAULTS) -> Self:
+        """The settings an administrator gave, by their names in the Service Bus XML.
+
+        Raises:
+            ServiceBusError: a value is malformed, out of range, or asks for what the emulator does not do.
+        """
+        properties = _fill_in(given, defaults)
+        lock_s = parse_duration(properties["LockDuration"])
+        _require(0 < lock_s <= _MAX_LOCK_S, "LockDuration", properties, "more than 0 and at most PT5M")
+        max_count = _whole_number("MaxDeliveryCount", properties)
+        _require(1 <= max_count <= _MAX_DELIVERY_COUNT, "MaxDeliveryCount", properties, "1 to 2000")
+        status = _status(properties)
+        return cls(
+            lock_duration_s=lock_s,
+            max_delivery_count=max_count,
+            default_ttl_s=parse_optional_duration(properties["DefaultMessageTimeToLive"]),
+            is_dead_lettering_expired=_truth("DeadLetteringOnMessageExpiration", properties),
+            is_dead_lettering_unreadable=_truth("DeadLetteringOnFilterEvaluationExceptions", properties),
+            auto_delete_on_idle_s=_idle_limit(properties),
+            can_send=status in ("Active", "ReceiveDisabled"),
+            can_receive=status in ("Active", "SendDisabled"),
+            forward_to=_path("ForwardTo", properties),
+            forward_dead_letters_to=_path("ForwardDeadLetteredMessagesTo", properties),
+            properties=properties,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TopicDescription:
+    """The settings of a topic. Durations in seconds; None means never."""
+
+    default_ttl_s: float | None
+    auto_delete_on_idle_s: float | None
+    can_send: bool
+    #: Everything as text, defaults filled in: what administration answers.
     properties: Mapping[str, str]
 
     @classmethod
@@ -93,34 +131,37 @@ class QueueDescription:
         Raises:
             ServiceBusError: a value is malformed, out of range, or asks for what the emulator does not do.
         """
-        for name, only in _UNSUPPORTED.items():
-            if given.get(name, only).lower() != only:
-                raise ServiceBusError(NOT_IMPLEMENTED, f"This emulator does not support {name}={given[name]}.")
-        free = {name: given[name] for name in _FREE_TEXT if given.get(name)}
-        properties = {name: given.get(name) or default for name, default in _DEFAULTS.items()} | free
-        lock_s = parse_duration(properties["LockDuration"])
-        _require(0 < lock_s <= _MAX_LOCK_S, "LockDuration", properties, "more than 0 and at most PT5M")
-        max_count = _whole_number("MaxDeliveryCount", properties)
-        _require(1 <= max_count <= _MAX_DELIVERY_COUNT, "MaxDeliveryCount", properties, "1 to 2000")
-        idle_s = _optional(parse_duration(properties["AutoDeleteOnIdle"]))
-        _require(idle_s is None or idle_s >= _MIN_IDLE_S, "AutoDeleteOnIdle", properties, "at least PT5M")
-        status = properties["Status"]
-        statuses = ("Active", "Disabled", "SendDisabled", "ReceiveDisabled")
-        _require(status in statuses, "Status", properties, ", ".join(statuses))
+        properties = _fill_in(given, _TOPIC_DEFAULTS)
         return cls(
-            lock_duration_s=lock_s,
-            max_delivery_count=max_count,
-            default_ttl_s=_optional(parse_duration(properties["DefaultMessageTimeToLive"])),
-            is_dead_lettering_expired=_truth("DeadLetteringOnMessageExpiration", properties),
-            auto_delete_on_idle_s=idle_s,
-            can_send=status in ("Active", "ReceiveDisabled"),
-            can_receive=status in ("Active", "SendDisabled"),
+            default_ttl_s=parse_optional_duration(properties["DefaultMessageTimeToLive"]),
+            auto_delete_on_idle_s=_idle_limit(properties),
+            can_send=_status(properties) in ("Active", "ReceiveDisabled"),
             properties=properties,
         )
 
 
-def _optional(seconds: float) -> float | None:
-    return seconds if seconds < _FOREVER_S else None
+def _fill_in(given: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
+    for name, only in _UNSUPPORTED.items():
+        if given.get(name, only).lower() != only:
+            raise ServiceBusError(NOT_IMPLEMENTED, f"This emulator does not support {name}={given[name]}.")
+    free = {name: given[name] for name in _FREE_TEXT if given.get(name)}
+    return {name: given.get(name) or default for name, default in defaults.items()} | free
+
+
+def _idle_limit(properties: Mapping[str, str]) -> float | None:
+    idle_s = parse_optional_duration(properties["AutoDeleteOnIdle"])
+    _require(idle_s is None or idle_s >= _MIN_IDLE_S, "AutoDeleteOnIdle", properties, "at least PT5M")
+    return idle_s
+
+
+def _status(properties: Mapping[str, str]) -> str:
+    _require(properties["Status"] in _STATUSES, "Status", properties, ", ".join(_STATUSES))
+    return properties["Status"]
+
+
+def _path(name: str, properties: Mapping[str, str]) -> str | None:
+    # Clients write `sb://host/queue`: the namespace is this one, whatever they call its host.
+    return entity_path(properties[name]) if name in properties else None
 
 
 def _whole_number(name: str, properties: Mapping[str, str]) -> int:
@@ -129,6 +170,8 @@ def _whole_number(name: str, properties: Mapping[str, str]) -> int:
 
 
 def _truth(name: str, properties: Mapping[str, str]) -> bool:
+    if name not in properties:
+        return False
     text = properties[name].lower()
     _require(text in ("true", "false"), name, properties, "true or false")
     return text == "true"

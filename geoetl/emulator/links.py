@@ -8,9 +8,9 @@ from typing import Final, Protocol
 from geoetl.emulator.amqp_types import Described, UInt
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import MESSAGE_SIZE_EXCEEDED, TRANSFER_LIMIT_EXCEEDED, ServiceBusError
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.outcomes import ACCEPTED_STATE, error_value, rejected_state
 from geoetl.emulator.performatives import Detach, Flow, Performative, Transfer, encode_settled
-from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import Grants
 
 #: How many messages a client may send before it hears of more credit.
@@ -50,14 +50,14 @@ class Link(ABC):
         session: where it is attached.
         handle: its number, the same in both directions.
         address: what the client called the node.
-        queue: the queue it sends to or receives from; None for nodes that are not queues.
+        entity: what it sends to or receives from; None for nodes that are neither.
     """
 
-    def __init__(self, session: LinkSession, handle: int, address: str, queue: Queue | None = None) -> None:
+    def __init__(self, session: LinkSession, handle: int, address: str, entity: Entity | None = None) -> None:
         self.session = session
         self.handle = handle
         self.address = address
-        self.queue = queue
+        self.entity = entity
         self.is_detached = False
         self.delivery_count = 0
         self.credit = 0
@@ -79,8 +79,8 @@ class Link(ABC):
 class IncomingLink(Link):
     """A link on which the client sends."""
 
-    def __init__(self, session: LinkSession, handle: int, address: str, queue: Queue | None = None) -> None:
-        super().__init__(session, handle, address, queue)
+    def __init__(self, session: LinkSession, handle: int, address: str, entity: Entity | None = None) -> None:
+        super().__init__(session, handle, address, entity)
         self._first: Transfer | None = None
         self._parts: list[bytes] = []
         self._size = 0
@@ -189,6 +189,13 @@ class ReplyLink(OutgoingLink):
 
     def settle(self, tag: bytes, state: Described | None) -> bytes | None:
         return None
+
+
+class RefusedLink(Link):
+    """Keeps the handle of a link that was refused until the peer has detached it too."""
+
+    def on_flow(self, flow: Flow) -> None:
+        """Nothing: the link does not exist."""
 
 
 def _too_large(size: int, limit: int) -> ServiceBusError:

@@ -1,4 +1,4 @@
-"""`$management` of a queue: what clients do with messages other than sending, receiving and settling on the link.
+"""`$management` of an entity: what clients do with messages other than sending, receiving and settling on the link.
 
 https://learn.microsoft.com/azure/service-bus-messaging/service-bus-amqp-request-response
 """
@@ -10,10 +10,12 @@ from uuid import UUID
 
 from geoetl.emulator.amqp_types import Array, Timestamp
 from geoetl.emulator.conditions import ARGUMENT_ERROR, MESSAGE_SIZE_EXCEEDED, NOT_IMPLEMENTED, ServiceBusError
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.links import LinkSession
 from geoetl.emulator.message import parse_message
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.requests import Answer, Request, RequestLink
+from geoetl.emulator.subscription import Subscription
 
 _PREFIX: Final = "com.microsoft:"
 _RECEIVE_AND_DELETE: Final = 0
@@ -23,39 +25,45 @@ type _Operation = Callable[[dict[Any, Any]], Answer]
 
 
 class ManagementLink(RequestLink):
-    """Where a client sends its requests about a queue."""
+    """Where a client sends its requests about a queue, topic or subscription."""
 
     status_name = "statusCode"
     description_name = "statusDescription"
     condition_name = "errorCondition"
 
-    def __init__(self, session: LinkSession, handle: int, address: str, queue: Queue) -> None:
-        super().__init__(session, handle, address, queue)
-        self._entity = queue
-        self._operations: dict[str, _Operation] = {
-            "renew-lock": self._renew_lock,
-            "update-disposition": self._update_disposition,
-            "schedule-message": self._schedule_message,
-            "cancel-scheduled-message": self._cancel_scheduled_message,
-            "peek-message": self._peek_message,
-            "receive-by-sequence-number": self._receive_by_sequence_number,
-        }
+    def __init__(self, session: LinkSession, handle: int, address: str, entity: Entity) -> None:
+        super().__init__(session, handle, address, entity)
+        self._operations: dict[str, _Operation] = {}
+        if isinstance(entity, Queue):
+            self._queue = entity
+            self._operations |= {
+                "renew-lock": self._renew_lock,
+                "update-disposition": self._update_disposition,
+                "peek-message": self._peek_message,
+                "receive-by-sequence-number": self._receive_by_sequence_number,
+            }
+        if not isinstance(entity, Subscription):
+            self._target = entity
+            self._operations |= {
+                "schedule-message": self._schedule_message,
+                "cancel-scheduled-message": self._cancel_scheduled_message,
+            }
 
     def handle_request(self, request: Request) -> Answer:
         operation = request.text("operation").removeprefix(_PREFIX)
         handler = self._operations.get(operation)
         if handler is None:
-            raise ServiceBusError(NOT_IMPLEMENTED, f"This emulator does not support the operation '{operation}'.")
+            raise ServiceBusError(NOT_IMPLEMENTED, f"This emulator does not support the operation '{operation}' here.")
         if not isinstance(request.value, dict):
             raise ServiceBusError(ARGUMENT_ERROR, f"The body of '{operation}' must be a map.")
         return handler(request.value)
 
     def _renew_lock(self, body: dict[Any, Any]) -> Answer:
-        expirations = self._entity.renew(_lock_tokens(body))
+        expirations = self._queue.renew(_lock_tokens(body))
         return _ok({"expirations": Array(Timestamp(at * 1000) for at in expirations)})
 
     def _update_disposition(self, body: dict[Any, Any]) -> Answer:
-        queue, status = self._entity, body.get("disposition-status")
+        queue, status = self._queue, body.get("disposition-status")
         changes = body.get("properties-to-modify")
         if changes is not None and not isinstance(changes, dict):
             raise ServiceBusError(ARGUMENT_ERROR, "'properties-to-modify' must be a map.")
@@ -72,30 +80,31 @@ class ManagementLink(RequestLink):
             )
         for token in _lock_tokens(body):
             settle[status](token)
+            self.session.broker.forget_delivery(queue, token)
         return _ok()
 
     def _schedule_message(self, body: dict[Any, Any]) -> Answer:
         limit = self.session.broker.limits.max_message_bytes
         encoded = [entry.get("message") if isinstance(entry, dict) else None for entry in _list(body, "messages")]
         messages = [_binary(each, limit) for each in encoded]
-        numbers = [self._entity.send(parse_message(data)) for data in messages]
+        numbers = [self._target.send(parse_message(data)) for data in messages]
         return _ok({"sequence-numbers": Array(numbers)})
 
     def _cancel_scheduled_message(self, body: dict[Any, Any]) -> Answer:
         for number in _sequence_numbers(body):
-            self._entity.cancel_scheduled(number)
+            self._target.cancel_scheduled(number)
         return _ok()
 
     def _peek_message(self, body: dict[Any, Any]) -> Answer:
         start, count = _number(body, "from-sequence-number"), min(_number(body, "message-count"), _MAX_PEEKED)
-        messages = self._entity.peek(start, max(count, 0))
+        messages = self._queue.peek(start, max(count, 0))
         if not messages:
             return Answer(HTTPStatus.NO_CONTENT, "No messages")
         return _ok({"messages": [{"message": message.encode_peeked()} for message in messages]})
 
     def _receive_by_sequence_number(self, body: dict[Any, Any]) -> Answer:
         is_peek_lock = int(body.get("receiver-settle-mode") or 0) != _RECEIVE_AND_DELETE
-        messages = self._entity.receive_deferred(_sequence_numbers(body), is_peek_lock=is_peek_lock)
+        messages = self._queue.receive_deferred(_sequence_numbers(body), is_peek_lock=is_peek_lock)
         return _ok(
             {
                 "messages": [

@@ -73,11 +73,13 @@ class Message:
     state: State = State.ACTIVE
     #: When a scheduled message becomes active.
     due_at: float = 0.0
-    #: When the message expires.
+    #: When the message expires; before it is taken in: the latest time it may.
     expires_at: float | None = None
     #: 16 bytes in GUID byte order, as they travel in the delivery tag; None while nobody holds the message.
     lock_token: bytes | None = None
     locked_until: float = 0.0
+    #: How often it was forwarded on its way here; of no more interest once it is at rest.
+    hops: int = 0
 
     @property
     def is_ready(self) -> bool:
@@ -124,6 +126,27 @@ class Message:
             expires_at=None,
             lock_token=None,
         )
+
+    def copy(self, *, expires_at: float | None = None) -> "Message":
+        """What another entity takes in: as fresh as if it were sent there, but for the number it was first given.
+
+        Args:
+            expires_at: the latest time it may expire.
+        """
+        return replace(
+            self,
+            annotations={_ENQUEUE_SEQUENCE_NUMBER: self.sequence_number, **self.annotations},
+            delivery_count=0,
+            state=State.ACTIVE,
+            expires_at=expires_at,
+            lock_token=None,
+        )
+
+    def onward(self) -> "Message":
+        """The copy that is forwarded."""
+        onward = self.copy()
+        onward.hops += 1
+        return onward
 
     def with_application_properties(self, changes: dict[Any, Any]) -> bytes:
         """The application properties section with some of them changed."""

@@ -47,6 +47,11 @@ class MessageLog:
         self._messages[message.sequence_number] = message
         self._journal.add(self._key, message)
 
+    def number(self, message: Message) -> None:
+        """Gives a message the next sequence number without keeping it: it moves on at once."""
+        self._last_sequence_number = message.sequence_number = self._last_sequence_number + 1
+        self._journal.note_number(self._key, message.sequence_number)
+
     @property
     def has_ready(self) -> bool:
         """Whether :meth:`pop_ready` may find one."""

@@ -1,4 +1,4 @@
-"""What links lead to: queues, `$cbs` and `$management`, by the address in the attach."""
+"""What links lead to: queues, topics, subscriptions, `$cbs` and `$management`, by the address in the attach."""
 
 from typing import Any, Final
 
@@ -13,12 +13,15 @@ from geoetl.emulator.conditions import (
     ServiceBusError,
 )
 from geoetl.emulator.encode import encode
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.links import IncomingLink, Link, LinkSession, OutgoingLink, ReplyLink
 from geoetl.emulator.management import ManagementLink
 from geoetl.emulator.message import BATCH_FORMAT, Message, parse_batch, parse_message
 from geoetl.emulator.outcomes import ACCEPTED_STATE, REJECTED_STATE, RELEASED_STATE, fields_of, rejected_state
 from geoetl.emulator.performatives import Attach
 from geoetl.emulator.queue import Queue
+from geoetl.emulator.subscription import Subscription
+from geoetl.emulator.topic import Topic
 
 _CBS: Final = "$cbs"
 _MANAGEMENT: Final = "/$management"
@@ -28,12 +31,12 @@ _SENT_SETTLED: Final = 1
 _DEAD_LETTER_CONDITION: Final = "com.microsoft:dead-letter"
 
 
-class QueueTarget(IncomingLink):
-    """Where a client sends messages to a queue."""
+class EntityTarget(IncomingLink):
+    """Where a client sends messages to a queue or topic."""
 
-    def __init__(self, session: LinkSession, handle: int, address: str, queue: Queue) -> None:
-        super().__init__(session, handle, address, queue)
-        self._entity = queue
+    def __init__(self, session: LinkSession, handle: int, address: str, entity: Entity) -> None:
+        super().__init__(session, handle, address, entity)
+        self._entity = entity
 
     def receive(self, message_format: int, payload: bytes) -> None:
         self.session.broker.faults.check_send()
@@ -45,13 +48,13 @@ class QueueTarget(IncomingLink):
 
 
 class QueueSource(OutgoingLink):
-    """Where a client receives messages from a queue; the queue's consumer."""
+    """Where a client receives messages from a queue or subscription; its consumer."""
 
     def __init__(
         self, session: LinkSession, handle: int, address: str, queue: Queue, *, is_peek_lock: bool = True
     ) -> None:
         super().__init__(session, handle, address, queue)
-        self._entity = queue
+        self._queue = queue
         self.is_peek_lock = is_peek_lock
 
     @property
@@ -65,11 +68,11 @@ class QueueSource(OutgoingLink):
 
     def resume(self) -> None:
         if self.credit > 0:
-            self._entity.wait(self)
+            self._queue.wait(self)
 
     def close(self) -> None:
         super().close()
-        self._entity.forget(self)
+        self._queue.forget(self)
 
     def settle(self, tag: bytes, state: Described | None) -> bytes | None:
         if state is None:
@@ -82,14 +85,14 @@ class QueueSource(OutgoingLink):
     def _apply(self, tag: bytes, state: Described) -> bytes | None:
         match state.descriptor:
             case outcomes.ACCEPTED:
-                self._entity.complete(tag)
+                self._queue.complete(tag)
                 return ACCEPTED_STATE
             case outcomes.RELEASED:
-                self._entity.release(tag)
+                self._queue.release(tag)
                 return RELEASED_STATE
             case outcomes.REJECTED:
                 reason, description = _dead_letter_reason(state)
-                self._entity.dead_letter(tag, reason, description)
+                self._queue.dead_letter(tag, reason, description)
                 return REJECTED_STATE
             case outcomes.MODIFIED:
                 is_failed, is_undeliverable, changes = fields_of(state, 3)
@@ -102,11 +105,11 @@ class QueueSource(OutgoingLink):
     def _modify(self, tag: bytes, is_failed: bool, is_undeliverable: bool, annotations: Any) -> None:
         changes = annotations if isinstance(annotations, dict) else None
         if is_undeliverable:
-            self._entity.defer(tag, changes)
+            self._queue.defer(tag, changes)
         elif is_failed:
-            self._entity.abandon(tag, changes)
+            self._queue.abandon(tag, changes)
         else:
-            self._entity.release(tag)
+            self._queue.release(tag)
 
 
 def open_link(session: LinkSession, attach: Attach) -> Link:
@@ -132,12 +135,14 @@ def open_link(session: LinkSession, attach: Attach) -> Link:
     entity = address.rstrip("/")[: -len(_MANAGEMENT)] if is_management else address
     session.grants.expire(session.broker.namespace.clock.now())
     session.grants.require(entity)
-    queue = session.broker.namespace.resolve(entity)
+    found = session.broker.namespace.resolve(entity)
     if is_management:
         if is_receiver:
             return ReplyLink(session, handle, address, reply_to)
-        return ManagementLink(session, handle, address, queue)
-    return _open_queue_link(session, attach, address, queue)
+        return ManagementLink(session, handle, address, found)
+    if is_receiver:
+        return _open_source(session, attach, address, found)
+    return _open_target(session, attach, address, found)
 
 
 def is_cbs(address: str) -> bool:
@@ -145,18 +150,40 @@ def is_cbs(address: str) -> bool:
     return address.strip("/").lower() == _CBS
 
 
-def _open_queue_link(session: LinkSession, attach: Attach, address: str, queue: Queue) -> Link:
-    description = queue.description
-    if not (description.can_receive if attach.role else description.can_send):
+def _open_source(session: LinkSession, attach: Attach, address: str, entity: Entity) -> Link:
+    if isinstance(entity, Topic):
         raise ServiceBusError(
-            ENTITY_DISABLED, f"The entity '{queue.name}' is {description.properties['Status']}: not available for this."
+            NOT_ALLOWED, f"Messages cannot be received from the topic '{entity.name}': receive from a subscription."
         )
-    if attach.role:
-        is_peek_lock = attach.snd_settle_mode != _SENT_SETTLED
-        return QueueSource(session, int(attach.handle), address, queue, is_peek_lock=is_peek_lock)
-    if queue.source is not None:
-        raise ServiceBusError(NOT_ALLOWED, f"Messages cannot be sent to the dead-letter queue '{queue.name}'.")
-    return QueueTarget(session, int(attach.handle), address, queue)
+    if not entity.description.can_receive:
+        raise _disabled(entity)
+    if entity.forwards_to is not None:
+        raise ServiceBusError(
+            NOT_ALLOWED,
+            f"Cannot create a message receiver on an entity with auto-forwarding enabled: '{entity.name}' forwards to "
+            f"'{entity.forwards_to}'.",
+        )
+    is_peek_lock = attach.snd_settle_mode != _SENT_SETTLED
+    return QueueSource(session, int(attach.handle), address, entity, is_peek_lock=is_peek_lock)
+
+
+def _open_target(session: LinkSession, attach: Attach, address: str, entity: Entity) -> Link:
+    if isinstance(entity, Subscription):
+        raise ServiceBusError(
+            NOT_ALLOWED, f"Messages cannot be sent to the subscription '{entity.name}': send to its topic."
+        )
+    if isinstance(entity, Queue) and entity.source is not None:
+        raise ServiceBusError(NOT_ALLOWED, f"Messages cannot be sent to the dead-letter queue '{entity.name}'.")
+    if not entity.can_send:
+        raise _disabled(entity)
+    return EntityTarget(session, int(attach.handle), address, entity)
+
+
+def _disabled(entity: Entity) -> ServiceBusError:
+    return ServiceBusError(
+        ENTITY_DISABLED,
+        f"The entity '{entity.name}' is {entity.description.properties['Status']}: not available for this.",
+    )
 
 
 def _address(terminus: Described | None) -> str | None:

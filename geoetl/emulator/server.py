@@ -15,11 +15,11 @@ from geoetl.emulator.clock import SystemClock
 from geoetl.emulator.conditions import RESOURCE_DELETED, ServiceBusError
 from geoetl.emulator.connection import AmqpConnection
 from geoetl.emulator.control import ControlApi
+from geoetl.emulator.entities import Entity
 from geoetl.emulator.http_connection import HttpConnection, HttpRequest, HttpResponse
 from geoetl.emulator.journal import Journal
 from geoetl.emulator.loop_thread import LoopThread
 from geoetl.emulator.namespace import Namespace
-from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import AccessPolicy
 
 log = logging.getLogger(__name__)
@@ -148,9 +148,9 @@ class EmulatorServer:
             return self._control.handle(request)
         return self._admin.handle(request)
 
-    def _detach_from_deleted(self, queue: Queue) -> None:
-        error = ServiceBusError(RESOURCE_DELETED, f"The messaging entity '{queue.name}' has been deleted.")
-        self.broker.detach_links(queue, error)
+    def _detach_from_deleted(self, entity: Entity) -> None:
+        error = ServiceBusError(RESOURCE_DELETED, f"The messaging entity '{entity.name}' has been deleted.")
+        self.broker.detach_links(entity, error)
 
     def _set_alarm(self, due: float) -> None:
         if self._alarm is not None:

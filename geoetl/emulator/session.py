@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.amqp_types import Described, UByte, UInt, ULong
 from geoetl.emulator.broker import Broker
 from geoetl.emulator.conditions import (
@@ -12,10 +13,11 @@ from geoetl.emulator.conditions import (
     UNATTACHED_HANDLE,
     WINDOW_VIOLATION,
     ServiceBusError,
+    lock_lost,
 )
-from geoetl.emulator.links import IncomingLink, Link, OutgoingLink, ReplyLink
-from geoetl.emulator.namespace import entity_path
+from geoetl.emulator.links import IncomingLink, Link, OutgoingLink, RefusedLink, ReplyLink
 from geoetl.emulator.nodes import open_link
+from geoetl.emulator.outcomes import rejected_state
 from geoetl.emulator.performatives import (
     Attach,
     Begin,
@@ -28,6 +30,7 @@ from geoetl.emulator.performatives import (
     encode_settled,
     encode_transfer,
 )
+from geoetl.emulator.queue import Queue
 from geoetl.emulator.tokens import Grants
 from geoetl.emulator.window import MAX_WINDOW, SERIAL_MASK, TransferWindow
 
@@ -129,7 +132,11 @@ class Session:
             return  # A sender tells what it thinks of its own deliveries: the broker has settled those already.
         first = int(disposition.first)
         last = first if disposition.last is None else int(disposition.last)
-        for number in self._unsettled_between(first, last):
+        numbers = self._unsettled_between(first, last)
+        if not numbers and first == last and first < self._next_delivery_id and not disposition.settled:
+            # Settled elsewhere by its lock token: whoever settles it again waits for an answer all the same.
+            self._answer_settlement(encode_settled(False, first, rejected_state(lock_lost())))
+        for number in numbers:
             link, tag = self._unsettled.pop(number)
             outcome = link.settle(tag, disposition.state)
             if outcome is None and not disposition.settled:
@@ -185,7 +192,7 @@ class Session:
     def _refuse(self, attach: Attach, error: ServiceBusError) -> None:
         # As the specification asks: attach without the terminus that could not be had, then detach with the reason.
         missing = {"source" if attach.role else "target": None}
-        link = _RefusedLink(self, int(attach.handle), attach.name)
+        link = RefusedLink(self, int(attach.handle), attach.name)
         self._links[link.handle] = link
         self.write(self._attach_answer(attach)._replace(**missing))
         link.detach(error)
@@ -231,6 +238,14 @@ class Session:
         for link in concerned:
             link.detach(error)
         return len(concerned)
+
+    def forget_delivery(self, queue: Queue, tag: bytes) -> bool:
+        """Forgets a delivery that was settled elsewhere; whether it was one of this session."""
+        for number, (link, held) in self._unsettled.items():
+            if held == tag and link.entity is queue:
+                del self._unsettled[number]
+                return True
+        return False
 
     def reply_link(self, address: str, reply_to: str | None) -> ReplyLink | None:
         """Where the answers of a node go: the link whose target is the request's `reply-to`, else any from the node."""
@@ -283,10 +298,3 @@ class Session:
 
     def _outgoing(self) -> list[OutgoingLink]:
         return [link for link in self._links.values() if isinstance(link, OutgoingLink) and not link.is_detached]
-
-
-class _RefusedLink(Link):
-    """Keeps the handle of a link that was refused until the peer has detached it too."""
-
-    def on_flow(self, flow: Flow) -> None:
-        """Nothing: the link does not exist."""

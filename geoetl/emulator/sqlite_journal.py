@@ -3,24 +3,40 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from geoetl.emulator.decode import decode
 from geoetl.emulator.encode import encode
-from geoetl.emulator.journal import QueueRecord
+from geoetl.emulator.filters import FilterDescription
+from geoetl.emulator.journal import EntityKind, EntityRecord, RuleRecord
 from geoetl.emulator.message import Message, State
 
 #: Raised when the tables change in a way that older files do not have.
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
+#: From the format before: queues were the only entities.
+_UPGRADE: Final = """
+insert or ignore into entity select key, 'queue', name, properties, created_at, updated_at from queue;
+drop table queue;
+"""
 _SCHEMA: Final = """
-create table if not exists queue (
+create table if not exists entity (
   key text primary key,
+  kind text not null,
   name text not null,
   properties text not null,
   created_at real not null,
   updated_at real not null
+);
+-- Rules by the key of their subscription; `filter` is the description as JSON.
+create table if not exists rule (
+  key text not null,
+  name text not null collate nocase,
+  filter text not null,
+  created_at real not null,
+  primary key (key, name)
 );
 -- The highest sequence number outlives the messages, so that no number is given twice.
 create table if not exists sequence (
@@ -48,7 +64,8 @@ create table if not exists message (
 ) without rowid;
 """
 
-_PUT_QUEUE: Final = "insert or replace into queue values (?, ?, ?, ?, ?)"
+_PUT_ENTITY: Final = "insert or replace into entity values (?, ?, ?, ?, ?, ?)"
+_PUT_RULE: Final = "insert or replace into rule values (?, ?, ?, ?)"
 _FIELDS: Final = (
     *("sequence_number", "properties", "application_properties", "body", "annotations", "durable", "priority"),
     *("ttl_ms", "enqueued_at", "delivery_count", "state", "due_at", "expires_at", "lock_token", "locked_until"),
@@ -104,26 +121,36 @@ class SqliteJournal:
         self._db.execute("pragma locking_mode = exclusive")
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = normal")
-        self._db.execute("begin exclusive")
         (found,) = self._db.execute("pragma user_version").fetchone()
-        if found not in (0, _FORMAT):
+        if found > _FORMAT:
             raise sqlite3.DatabaseError(f"it has format {found}, this version writes {_FORMAT}")
-        self._db.execute(f"pragma user_version = {_FORMAT}")
-        self._db.execute("commit")
-        self._db.executescript(_SCHEMA)
+        upgrade = _UPGRADE if found == 1 else ""
+        self._db.executescript(f"begin exclusive;{_SCHEMA}{upgrade}pragma user_version = {_FORMAT};commit;")
 
-    def put_queue(self, key: str, record: QueueRecord) -> None:
+    def put_entity(self, key: str, record: EntityRecord) -> None:
         properties = json.dumps(dict(record.properties))
-        self._write(_PUT_QUEUE, (key, record.name, properties, record.created_at, record.updated_at))
+        self._write(_PUT_ENTITY, (key, record.kind, record.name, properties, record.created_at, record.updated_at))
 
-    def drop_queue(self, key: str) -> None:
-        for table in ("queue", "sequence", "message"):
-            statement = f"delete from {table} where key in (?, ?)"  # noqa: S608 - the three names above
-            self._write(statement, (key, f"{key}/$deadletterqueue"))
+    def drop_entity(self, key: str) -> None:
+        for table in ("entity", "rule", "sequence", "message"):
+            # Other entities may be below the path too: what belongs to this one begins with `$` or `subscriptions/`.
+            # `%` follows `$` in ASCII, and `0` follows `/`.
+            statement = f"delete from {table} where key = ? or (key > ? and key < ?) or (key > ? and key < ?)"  # noqa: S608 - the names above
+            below = (f"{key}/$", f"{key}/%", f"{key}/subscriptions/", f"{key}/subscriptions0")
+            self._write(statement, (key, *below))
+
+    def put_rule(self, key: str, record: RuleRecord) -> None:
+        self._write(_PUT_RULE, (key, record.name, json.dumps(asdict(record.filter)), record.created_at))
+
+    def drop_rule(self, key: str, name: str) -> None:
+        self._write("delete from rule where key = ? and name = ?", (key, name))
 
     def add(self, key: str, message: Message) -> None:
         self._write(_ADD, _row(key, message))
-        self._write(_RAISE_SEQUENCE, (key, message.sequence_number))
+        self.note_number(key, message.sequence_number)
+
+    def note_number(self, key: str, sequence_number: int) -> None:
+        self._write(_RAISE_SEQUENCE, (key, sequence_number))
 
     def update(self, key: str, message: Message) -> None:
         self._write(
@@ -147,11 +174,19 @@ class SqliteJournal:
             self._db.execute("commit")
             self._is_dirty = False
 
-    def queues(self) -> Iterator[QueueRecord]:
+    def entities(self, kind: EntityKind) -> Iterator[EntityRecord]:
         for name, properties, created_at, updated_at in self._db.execute(
-            "select name, properties, created_at, updated_at from queue order by key"
+            "select name, properties, created_at, updated_at from entity where kind = ? order by key", (kind,)
         ).fetchall():
-            yield QueueRecord(name, json.loads(properties), created_at, updated_at)
+            yield EntityRecord(kind, name, json.loads(properties), created_at, updated_at)
+
+    def rules(self, key: str) -> Iterator[RuleRecord]:
+        for name, text, created_at in self._db.execute(
+            "select name, filter, created_at from rule where key = ? order by name", (key,)
+        ).fetchall():
+            description = json.loads(text)
+            values = {each: (kind, value) for each, (kind, value) in description["values"].items()}
+            yield RuleRecord(name, FilterDescription(description["kind"], description["fields"], values), created_at)
 
     def messages(self, key: str) -> Iterator[Message]:
         for row in self._db.execute(_READ, (key,)).fetchall():

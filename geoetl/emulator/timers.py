@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from geoetl.emulator.clock import Clock
+from geoetl.emulator.locks import NEVER
 
 
 class Timed(Protocol):
@@ -48,3 +49,27 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             _, _, timed = heapq.heappop(self._heap)
             timed.tick(now)
+
+
+class Alarm:
+    """Ticks for one :class:`Timed`, at the earliest of the times it asks for.
+
+    Args:
+        timers: who calls.
+        timed: who is called.
+    """
+
+    def __init__(self, timers: Timers, timed: Timed) -> None:
+        self._timers = timers
+        self._timed = timed
+        self._due = NEVER
+
+    def set(self, due: float) -> None:
+        """Asks for a tick at a time, unless there will be an earlier one."""
+        if due < self._due:
+            self._due = due
+            self._timers.arm(due, self._timed)
+
+    def clear(self) -> None:
+        """Forgets the time asked for: it has come."""
+        self._due = NEVER

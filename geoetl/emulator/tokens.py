@@ -11,24 +11,26 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.conditions import UNAUTHORIZED, ServiceBusError
-from geoetl.emulator.namespace import entity_path
 
 _PREFIX: Final = "SharedAccessSignature "
 
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """The one policy of the namespace; it may do everything.
+    """The one policy of the namespace: it may send and listen, and as a rule manage.
 
     Args:
         name: the `SharedAccessKeyName`.
         key: the `SharedAccessKey`.
+        can_manage: whether it has the Manage claim, without which administration refuses it.
         is_jwt_accepted: whether any Entra token is taken for valid: nothing here can check one.
     """
 
     name: str
     key: str = field(repr=False)
+    can_manage: bool = True
     is_jwt_accepted: bool = False
 
     def sign(self, resource: str, expires_at: int) -> str:

@@ -27,6 +27,9 @@ log = get_logger(__name__)
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 
 
+_BROKER_AWAY = "The broker cannot be reached now; the job starts when a worker or `geoetl relay` reaches it again."
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What became of a submit."""
@@ -95,8 +98,8 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False) -> Submiss
     """
     plan, _ = prepare(services, spec)
     submission = _record(services, plan, plan.freeze(services.app, 0), force=force)
-    if submission.outcome == "accepted":
-        ring(services)
+    if submission.outcome == "accepted" and not ring(services):
+        return replace(submission, hint=_BROKER_AWAY)
     return submission
 
 
@@ -179,13 +182,15 @@ def _answer(services: Services, draft: RunPlan, known: Submission, *, force: boo
     return replace(known, outcome="ended before", hint=hint)
 
 
-def ring(services: Services) -> None:
-    """Publish what was just committed. A broker that is away does not undo an accepted job: any relay sends later."""
+def ring(services: Services) -> bool:
+    """Publish what was just committed; False where the broker is away: the job is accepted, any relay sends later."""
     try:
         services.relay.drain()
-    except Exception:
+    except Exception as exc:
         # Whatever the broker's client raises: the job is committed, and saying otherwise would be wrong.
-        log.warning("job accepted, but its messages could not be sent yet; a relay will", exc_info=True)
+        log.info("job accepted, but its messages could not be sent yet; a relay will: %r", exc)
+        return False
+    return True
 
 
 def user() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from geoetl.errors import SystemFault, TransientError
+from geoetl.errors import SystemFault
 
 #: How often a starting service is asked whether it is ready, in milliseconds.
 _READY_POLL_MS = 50
@@ -21,12 +21,6 @@ class StartFailed(SystemFault):
     """A process of the embedded stack could not be started, or ended before it was ready."""
 
     default_code = "start-failed"
-
-
-class NotReady(TransientError):
-    """A service is up, and does not answer yet."""
-
-    default_code = "not-ready"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,6 @@ class ReceiveLink:
         self._sdk: sdk.ReceivingLink | None = None
 
     @property
-    def is_up(self) -> bool:
-        return self._sdk is not None
-
-    @property
     def has_unconfirmed(self) -> bool:
         return self._sdk is not None and self._sdk.has_unconfirmed
 

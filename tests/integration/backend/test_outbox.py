@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
+import pytest
+from kombu.exceptions import OperationalError
 
 from geoetl.backend.messages import Captured, Message, capture
 from geoetl.backend.relay import Chore, Relay, enqueue
@@ -188,3 +190,52 @@ def test_a_late_result_does_not_replace_a_final_one(app):
     app.backend.store_result(task_id, 2, "STARTED")
 
     assert app.AsyncResult(task_id).result == 1
+
+
+class Interrupted(Exception):
+    """Something nobody expected."""
+
+
+class FailingSource:
+    """A source that fails once, as only a defect would."""
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def messages(self, conn, refs):
+        if self.failures:
+            self.failures -= 1
+            raise Interrupted
+        return {}
+
+    def published(self, conn, refs) -> None:
+        pass
+
+    def unpublishable(self, conn, ref, problem) -> None:
+        raise AssertionError("nothing is unpublishable here")
+
+
+def test_a_broker_that_is_away_parks_nothing(app, monkeypatch):
+    commit(app, app.signature("add", (1, 1)))
+    with monkeypatch.context() as away:
+
+        def publish(*_args, **_kwargs):
+            raise OperationalError("cannot reach the broker")
+
+        away.setattr("geoetl.backend.relay.publish", publish)
+        with pytest.raises(OperationalError):
+            Relay(app, sources={}).drain()
+
+    assert Relay(app, sources={}).drain() == 1
+    assert [args for _, args, _ in queued(app)] == [[1, 1]]
+
+
+def test_a_running_relay_survives_what_nobody_expected(app):
+    app.connections().execute("INSERT INTO geoetl.outbox (source, ref) VALUES ('odd', gen_random_uuid())")
+    source = FailingSource()
+    relay = Relay(app, sources={"odd": source})
+    relay.idle_s = 0.1
+    with running(relay):
+        eventually(lambda: source.failures == 0)
+        commit(app, app.signature("add", (1, 1)))
+        eventually(lambda: queued(app))

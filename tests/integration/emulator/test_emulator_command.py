@@ -5,7 +5,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+
+import pytest
+
+from geoetl.emulator import AccessPolicy
+from geoetl.emulator.server import DEFAULT_KEY, DEFAULT_KEY_NAME
 
 
 def port_of(connection_string: str) -> int:
@@ -29,6 +35,17 @@ def test_command_announces_itself_and_stops_cleanly_on_sigterm_and_sigint(tmp_pa
             process.send_signal(number)
             assert process.wait(timeout=5) == 0
         assert not ready.exists()
+
+
+def test_command_refuses_administration_when_told_to(start_emulator):
+    _, connection_string = start_emulator("--no-manage")
+    port = port_of(connection_string)
+    token = AccessPolicy(DEFAULT_KEY_NAME, DEFAULT_KEY).sign(f"sb://127.0.0.1:{port}/", int(time.time()) + 60)
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/q", headers={"Authorization": token})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=5)
+    with refused.value as answer:
+        assert (answer.code, b"Manage" in answer.read()) == (401, True)
 
 
 def test_taken_port_ends_the_command_with_a_message(start_emulator):

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
 import pytest
 from kombu.entity import Exchange, Queue
@@ -161,7 +160,3 @@ def eventually(condition: Callable[[], Any], *, within_s: float = 10.0) -> Any:
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(0.02)
     return answer
-
-
-def as_uuid(task_id: str) -> UUID:
-    return UUID(task_id)

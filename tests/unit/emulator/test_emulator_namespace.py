@@ -2,10 +2,12 @@
 
 import pytest
 
+from geoetl.emulator.addresses import entity_path
 from geoetl.emulator.clock import ManualClock
 from geoetl.emulator.conditions import ServiceBusError
-from geoetl.emulator.descriptions import FOREVER, QueueDescription, parse_duration
-from geoetl.emulator.namespace import Namespace, entity_path
+from geoetl.emulator.descriptions import QueueDescription
+from geoetl.emulator.durations import FOREVER, parse_duration
+from geoetl.emulator.namespace import Namespace
 from geoetl.emulator.tokens import AccessPolicy, Grants
 
 POLICY = AccessPolicy("root", "secret")
@@ -37,21 +39,22 @@ def test_unknown_address_is_not_found(namespace, address):
         namespace.resolve(address)
 
 
-def test_topics_are_refused_as_not_implemented(namespace):
-    with pytest.raises(ServiceBusError, match="not-implemented"):
-        namespace.resolve("t/Subscriptions/s")
-
-
 def test_name_is_taken_whatever_its_case(namespace):
     namespace.create("q", {})
     with pytest.raises(ServiceBusError, match="already exists"):
         namespace.create("Q", {})
 
 
-@pytest.mark.parametrize("name", ["", "$x", "-a", "a b", "a?", "x" * 261, "ü", "$DeadLetterQueue"])
+@pytest.mark.parametrize("name", ["", "$x", "-a", "a b", "a?", "ü", "$DeadLetterQueue", "a/subscriptions/b"])
 def test_bad_name_is_refused(namespace, name):
     with pytest.raises(ServiceBusError, match="cannot be the name"):
         namespace.create(name, {})
+
+
+def test_name_of_260_characters_is_accepted_and_no_longer_one(namespace):
+    namespace.create("x" * 260, {})
+    with pytest.raises(ServiceBusError, match="exceeds the '260' character limit"):
+        namespace.create("x" * 261, {})
 
 
 def test_deleted_queue_is_announced_with_its_dead_letters(namespace):
@@ -59,7 +62,7 @@ def test_deleted_queue_is_announced_with_its_dead_letters(namespace):
     namespace.on_deleted = lambda queue: gone.append(queue.name)
     namespace.create("q", {})
     namespace.delete("Q")
-    assert gone == ["q", "q/$DeadLetterQueue"]
+    assert gone == ["q", "q/$DeadLetterQueue", "q/$Transfer/$DeadLetterQueue"]
     with pytest.raises(ServiceBusError, match="not-found"):
         namespace.queue("q")
 
@@ -103,9 +106,7 @@ def test_setting_out_of_range_is_refused_with_what_is_accepted(given):
         QueueDescription.parse(given)
 
 
-@pytest.mark.parametrize(
-    "given", [{"RequiresSession": "true"}, {"RequiresDuplicateDetection": "true"}, {"ForwardTo": "other"}]
-)
+@pytest.mark.parametrize("given", [{"RequiresSession": "true"}, {"RequiresDuplicateDetection": "true"}])
 def test_unsupported_setting_is_refused_as_such(given):
     with pytest.raises(ServiceBusError, match="not-implemented"):
         QueueDescription.parse(given)

@@ -1,70 +1,17 @@
 """Queue semantics by a clock that is moved: no sockets, no waiting."""
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
-from geoetl.emulator.amqp_types import Timestamp
-from geoetl.emulator.clock import ManualClock
 from geoetl.emulator.conditions import ServiceBusError
-from geoetl.emulator.message import SCHEDULED_ENQUEUE_TIME, Message, State
-from geoetl.emulator.namespace import Namespace
-from geoetl.emulator.queue import Queue
-
-
-@dataclass(eq=False)
-class Taker:
-    """A consumer with credit."""
-
-    credit: int = 1
-    is_peek_lock: bool = True
-    taken: list[Message] = field(default_factory=list)
-
-    @property
-    def can_take(self) -> bool:
-        return self.credit > 0
-
-    def take(self, message: Message) -> None:
-        self.credit -= 1
-        self.taken.append(message)
-
-
-class World:
-    def __init__(self) -> None:
-        self.clock = ManualClock()
-        self.namespace = Namespace(self.clock)
-
-    def queue(self, name: str = "q", **properties: str) -> Queue:
-        return self.namespace.create(name, properties)
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.namespace.timers.run()
-
-    def send(self, queue: Queue, body: str = "x", *, due_in: float | None = None, ttl_s: float | None = None) -> int:
-        message = Message(body=body.encode(), ttl_ms=None if ttl_s is None else int(ttl_s * 1000))
-        if due_in is not None:
-            message.annotations = {SCHEDULED_ENQUEUE_TIME: Timestamp((self.clock.now() + due_in) * 1000)}
-        return queue.send(message)
+from geoetl.emulator.message import Message, State
+from tests.unit.emulator.world import Taker, World, take, token
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def take(queue: Queue) -> Message | None:
-    taker = Taker()
-    queue.wait(taker)
-    queue.forget(taker)
-    return taker.taken[0] if taker.taken else None
-
-
-def token(message: Message | None) -> bytes:
-    assert message is not None
-    assert message.lock_token is not None
-    return message.lock_token
 
 
 def test_messages_come_in_order_and_are_gone_when_completed(world):
@@ -410,3 +357,12 @@ def test_new_queue_of_the_same_name_is_not_deleted_for_the_old_one(world):
     queue = world.queue()
     world.pass_time(3600)
     assert world.namespace.queue("q") is queue
+
+
+def test_queue_with_a_scheduled_message_is_not_idle(world):
+    queue = world.queue(AutoDeleteOnIdle="PT10M")
+    world.send(queue, due_in=3600)
+    world.pass_time(3599)
+    assert not queue.is_deleted
+    world.pass_time(601)
+    assert queue.is_deleted
