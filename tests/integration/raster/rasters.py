@@ -11,8 +11,17 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.transform import Affine, from_origin
 
+from geoetl.gdal.header import facts_of
+from geoetl.models.raster import BlobFacts, RasterFacts
+
 UTM = from_origin(500_000, 4_600_000, 10, 10)
 RNG = np.random.default_rng(20240501)
+
+
+def facts_at(path: Path) -> RasterFacts:
+    """The facts of a file."""
+    with rasterio.open(path) as src:
+        return facts_of(src, BlobFacts(size_bytes=1, etag="e"))
 
 
 def write(

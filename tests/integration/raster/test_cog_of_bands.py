@@ -13,15 +13,14 @@ from rio_cogeo.cogeo import cog_validate
 from geoetl.errors import BadData
 from geoetl.gdal.bands import bands_problem
 from geoetl.gdal.env import gdal_env
-from geoetl.gdal.header import facts_of
 from geoetl.models.bigcog import AssembleInput, BandInput, SharedCog
-from geoetl.models.raster import BlobFacts, InspectInput
+from geoetl.models.raster import InspectInput
 from geoetl.models.refs import BlobRef
 from geoetl.tasks.raster.cog.assemble import assemble_cog
 from geoetl.tasks.raster.cog.bands import encode_band
 from geoetl.tasks.raster.inspect import inspect_raster
 from geoetl.tasks.raster.profiles import choose_profile
-from tests.integration.raster.rasters import CASES, write
+from tests.integration.raster.rasters import CASES, facts_at, write
 
 SOURCE = BlobRef("bronze://raw/original.tif")
 TARGET = BlobRef("silver://cogs/demo/5f0c3d9e/original.tif")
@@ -35,11 +34,6 @@ def put(ctx, path, **options) -> SharedCog:
     etag = ctx.store.upload(SOURCE, path, content_type="image/tiff", overwrite=True).etag
     wanted = {"band_rows": 256, "blocksize": BLOCKSIZE, "is_striped": False, **options}
     return SharedCog(source=SOURCE, etag=etag, target=TARGET, **wanted)
-
-
-def facts_at(path):
-    with rasterio.open(path) as src:
-        return facts_of(src, BlobFacts(size_bytes=1, etag="e"))
 
 
 def encode_all(ctx, cog, height, *, seed=3):

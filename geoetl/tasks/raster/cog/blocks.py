@@ -16,7 +16,7 @@ from geoetl.tasks.raster.cog.tiles import Tile
 #: A block is cut at the first tile at or beyond this size. 50,000 of them, the most a blob may have, hold 390 GiB.
 BLOCK_BYTES = 8 * 1024 * 1024
 #: Blocks of one blob that are left to tiles; panels and the header take the others.
-_MAX_TILE_BLOCKS = 29_000
+_MAX_TILE_BLOCKS = 26_000
 #: Blocks in flight while the next one is encoded.
 _UPLOADS = 2
 #: Hex digits of a block's SHA-256 in its id: within one place of one blob, 2**64 contents.
