@@ -11,12 +11,15 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from geoetl.errors import BadData, InvalidInput
-from geoetl.gdal.env import gdal_env
+from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
 from geoetl.gdal.header import Nodata, dtype_holds
 from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobChanged, BlobNotFound, BlobStore, GdalAccess
+
+#: For sources that are read once from top to bottom, in whole blocks: nothing is read again but a few rows.
+_STREAMED_CACHE_BYTES = 32 * 1024 * 1024
 
 
 def driver_of(path: Path, ref: str) -> str:
@@ -116,7 +119,7 @@ def open_blob_source(
         access = store.gdal_access(ref, life_s=life_s)
         with _open_described(
             access, ref, _driver_of(head, ref), scratch / "source.geoetl.vrt",
-            source_crs=source_crs, nodata=nodata, threads=threads,
+            source_crs=source_crs, nodata=nodata, threads=threads, cache_bytes=_STREAMED_CACHE_BYTES,
         ) as src:  # fmt: skip
             yield src
         store.read_range(ref, offset=0, length=1, etag=etag)
@@ -136,10 +139,18 @@ def source_changed(ref: BlobRef, etag: str, exc: BlobChanged | BlobNotFound) -> 
 
 @contextmanager
 def _open_described(
-    access: GdalAccess, ref: str, driver: str, vrt: Path, *, source_crs: str | None, nodata: Nodata, threads: int
+    access: GdalAccess,
+    ref: str,
+    driver: str,
+    vrt: Path,
+    *,
+    source_crs: str | None,
+    nodata: Nodata,
+    threads: int,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Generator[DatasetReader]:
     if source_crs is None and nodata is None:
-        with open_raster(access, ref, driver=driver, threads=threads) as src:
+        with open_raster(access, ref, driver=driver, threads=threads, cache_bytes=cache_bytes) as src:
             yield src
         return
     with open_raster(access, ref, driver=driver) as src, gdal_errors(ref, "Describing", access=access):
@@ -154,7 +165,8 @@ def _open_described(
         if nodata is not None:
             _set_nodata(described, nodata, ref)
     try:
-        with open_raster(GdalAccess(str(vrt), access.options), ref, driver="VRT", threads=threads) as src:
+        described_at = GdalAccess(str(vrt), access.options)
+        with open_raster(described_at, ref, driver="VRT", threads=threads, cache_bytes=cache_bytes) as src:
             yield src
     finally:
         vrt.unlink()

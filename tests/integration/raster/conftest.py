@@ -161,6 +161,7 @@ class PlainContext:
     run_id: RunId = RUN
     token: PublicationToken = TOKEN
     threads: int = 1
+    access_life_s: int = 3600
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
 
