@@ -2,10 +2,10 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test stop lock
+.PHONY: help setup demo check test test-celery stop lock
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: ## Make .venv, and install PostgreSQL with PostGIS where missing.
 	@bash scripts/bootstrap.sh
@@ -24,6 +24,9 @@ check: setup ## Lint, types, layers, dead code, unit tests: under two minutes.
 
 test: setup ## Run every test.
 	$(BIN)/python -m pytest
+
+test-celery: setup ## Run Celery's own integration suite on our backend (see scripts/celery_suite.sh).
+	@bash scripts/celery_suite.sh $(ARGS)
 
 stop: ## Stop what `make demo` started; data stays.
 	@if [ -x $(BIN)/geoetl ]; then $(BIN)/geoetl local down; fi

@@ -1,1 +1,1 @@
-"""Measurements, each a module to be run: ``python -m benchmarks.raster --quick``."""
+"""Measurements, each run by `python -m benchmarks.<area>`. They print figures and assert nothing."""

@@ -16,6 +16,10 @@ from kombu.compression import compress
 from kombu.messaging import Producer
 from kombu.serialization import dumps
 
+#: Header of every message of a plain task: which call of Celery's ``send_task`` it comes from. Copies of a message, and
+#: retries, carry the same word; the same signature sent again, on purpose, carries another.
+SEND_HEADER = "geoetl_send"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -82,6 +86,16 @@ def capture(into: Captured | None = None) -> Generator[Captured]:
 def captured() -> Captured | None:
     """What is being captured in this context, if anything."""
     return _open.get()
+
+
+def start_capturing(into: Captured) -> None:
+    """Capture from here on, across the calls of Celery's trace, until `stop_capturing`."""
+    _open.set(into)
+
+
+def stop_capturing() -> None:
+    """Publish again."""
+    _open.set(None)
 
 
 class CaptureProducer(Producer):

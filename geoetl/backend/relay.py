@@ -89,6 +89,10 @@ class Relay:
     idle_s = 1.0
     #: Seconds between attempts of a stand-by to become leader: the longest gap after a leader's death.
     standby_s = 2.0
+    #: Seconds of silence after which a stand-by ends the leader's session: it asks its database every ``idle_s``.
+    silent_s = 4.0
+    #: The same while it publishes: longer than the broker's client may wait for an answer.
+    busy_s = 120.0
 
     def __init__(
         self, app: OutboxCelery, *, sources: Mapping[str, MessageSource], chores: Iterable[Chore] = (), limit: int = 200
@@ -198,6 +202,9 @@ class Relay:
                 conn = self.app.connections()
                 row = conn.execute(SQL["try_lead"]).fetchone()
                 if row is None or not row[0]:
+                    if conn.execute(SQL["depose"], {"silent_s": self.silent_s, "busy_s": self.busy_s}).rowcount:
+                        log.warning("the leading relay was silent for too long, its session was ended")
+                        continue
                     stop.wait(self.standby_s)
                     continue
                 try:
@@ -238,6 +245,13 @@ class Relay:
             if time.monotonic() < due_at[chore.name]:
                 continue
             due_at[chore.name] = time.monotonic() + chore.every_s
-            changed = chore.run(conn)
+            try:
+                changed = chore.run(conn)
+            except self.app.database_errors:
+                if conn.closed:
+                    raise
+                # One row that a chore cannot handle must not keep all messages from being sent.
+                log.exception("chore failed, tried again later name=%s", chore.name)
+                continue
             if changed:
                 log.info("chore done name=%s rows=%s", chore.name, changed)

@@ -6,7 +6,21 @@ import warnings
 
 import typer
 
-from geoetl.cli import collections, demo, jobs, output, services, submit
+from geoetl.cli import (
+    catalog,
+    collections,
+    config,
+    db,
+    demo,
+    doctor,
+    jobs,
+    output,
+    preflight,
+    queues,
+    services,
+    storage,
+    submit,
+)
 from geoetl.errors import GeoEtlError
 from geoetl.worker.client import close_default_services
 
@@ -20,9 +34,16 @@ app = typer.Typer(
 )
 app.command("submit")(submit.submit)
 app.command("plan")(submit.plan)
+app.command("preflight")(preflight.preflight)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
+app.add_typer(queues.app, name="queues")
+app.add_typer(catalog.app, name="catalog")
+app.add_typer(storage.app, name="storage")
+app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
 app.add_typer(services.local_app, name="local")
+app.command("doctor")(doctor.doctor)
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
 app.command("metrics")(services.show_metrics)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from geoetl.errors import GeoEtlError, InvalidInput, PreflightFailed
+from geoetl.errors import Finding, GeoEtlError, InvalidInput, PreflightFailed
 from geoetl.telemetry import redact
 
 #: The work was refused: nothing was stored or sent.
@@ -27,6 +27,7 @@ _WIDE = 400
 
 _COLORS = {
     "completed": "green", "succeeded": "green", "healthy": "green", "failed": "red", "unhealthy": "red",
+    "degraded": "yellow",
     "running": "cyan", "completing": "cyan", "cancelled": "yellow", "skipped": "yellow",
 }  # fmt: skip
 
@@ -84,6 +85,11 @@ def table(*columns: str, rows: Sequence[Sequence[Any]]) -> None:
     console().print(made)
 
 
+def plain(text: str) -> str:
+    """Text that may hold brackets, for a cell or a line that allows markup."""
+    return escape(text)
+
+
 def colored(state: str) -> str:
     """A state in its colour."""
     color = _COLORS.get(state)
@@ -129,6 +135,12 @@ def print_error(error: GeoEtlError, *, as_document: bool) -> None:
         return
     count = sum(finding.severity == "error" for finding in findings)
     out.print(f"[red]Refused[/red]: {count} problem{'' if count == 1 else 's'} found; nothing was stored or sent.")
+    print_findings(findings, stderr=True)
+
+
+def print_findings(findings: Sequence[Finding], *, stderr: bool = False) -> None:
+    """Each finding with what to do about it."""
+    out = console(stderr=stderr)
     for finding in findings:
         color = "red" if finding.severity == "error" else "yellow"
         where = f" {finding.parameter}:" if finding.parameter else ""

@@ -39,7 +39,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Check and start a job. The same job on the same sources is started once."""
-    job = client.submit(_spec(job_type, sources, collection, param, spec), force=force)
+    job = client.submit(parse(job_type, sources, collection, param, spec), force=force)
     submission = job.submission
     assert submission is not None
     if wait and submission.outcome != "ended before":
@@ -61,7 +61,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show stages, tasks, queues and reasons of a job, without running it."""
-    made = preview(client.default_services(), _spec(job_type, sources, collection, param, spec))
+    made = preview(client.default_services(), parse(job_type, sources, collection, param, spec))
     if as_json:
         output.print_json(made)
     else:
@@ -101,14 +101,21 @@ def print_plan(made: JobPreview) -> None:
         output.say(f"\n[yellow]{warning.code}[/yellow] {warning.parameter}: {warning.message}")
 
 
-def _spec(
+def parse(
     job_type: str,
     sources: list[str] | None,
     collection: str | None,
     params: list[str] | None,
     file: Path | None,
+    *,
+    given: Mapping[str, Any] | None = None,
 ) -> JobSpec:
-    parameters: dict[str, Any] = dict(_read_file(file)) if file else {}
+    """A checked spec of what the command line gave; later arguments win over a file's.
+
+    Raises:
+        InvalidInput: A parameter is malformed, unknown, missing or wrong; all findings at once.
+    """
+    parameters: dict[str, Any] = {**(given or {}), **(read_file(file) if file else {})}
     if sources:
         parameters["sources"] = sources
     if collection is not None:
@@ -128,7 +135,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def _read_file(file: Path) -> Mapping[str, Any]:
+def read_file(file: Path) -> Mapping[str, Any]:
+    """The parameters in a JSON file.
+
+    Raises:
+        InvalidInput: It cannot be read, or is not one JSON object.
+    """
     try:
         content: Any = json.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:

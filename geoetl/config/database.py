@@ -20,12 +20,20 @@ class DatabaseTarget(Section):
     """Name of the database."""
     user: str = Field(min_length=1, max_length=63)
     """Role to connect as."""
+    auth: Literal["password", "identity"] = "password"
+    """``identity``: the password is a token of the process's Azure identity, made anew for each connection."""
     password: SecretStr | None = None
-    """Password; none where the server asks for none."""
+    """Password; none where the server asks for none, and none with an identity."""
     sslmode: SslMode = "require"
     """libpq's sslmode. A Unix socket ignores it."""
     connect_timeout_s: int = Field(default=10, ge=2, le=300)
     """How long to wait for the server to accept a connection, in seconds (libpq takes no less than 2)."""
+
+    @model_validator(mode="after")
+    def _has_one_access(self) -> Self:
+        if self.auth == "identity" and self.password is not None:
+            raise ValueError("auth is identity, so a token is the password; leave password out")
+        return self
 
     def conninfo(self, *, application_name: str = "geoetl") -> str:
         """A libpq connection string. It holds the password: never print it; ``str(target)`` is safe to print."""
@@ -58,6 +66,9 @@ class DatabaseSettings(Section):
     """pgSTAC, published tables and the ledger, as the role that works there every day."""
     business_owner: DatabaseTarget | None = None
     """The business database as its owner: needed by migrations only, do not give it to workers."""
+    admin: DatabaseTarget | None = None
+    """The server's administrator in its ``postgres`` database: needed by ``geoetl db provision`` and by an upgrade of
+    pgSTAC only, do not give it to workers."""
 
     @model_validator(mode="after")
     def _are_two(self) -> Self:

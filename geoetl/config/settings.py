@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, override
+from typing import override
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from geoetl.config.broker import BrokerSettings
 from geoetl.config.database import DatabaseSettings
+from geoetl.config.fields import field_at, is_secret, model_of, variable_name
 from geoetl.config.limits import LimitSettings
 from geoetl.config.raster import RasterSettings
 from geoetl.config.sources import DELIMITER, PREFIX, UNCHECKED_PREFIXES, Variable, VariableSource, read_variables
@@ -104,8 +103,8 @@ def _misnamed(variable: Variable) -> str:
     if location[0] not in Settings.model_fields:
         sections = ", ".join(sorted(PREFIX + name.upper() for name in Settings.model_fields))
         return f"{variable.name} (from {variable.origin}) is not a setting. Names start with one of {sections}."
-    field = _field(location)
-    parts = _model_of(field.annotation).model_fields if field else {}
+    field = field_at(Settings, location)
+    parts = model_of(field.annotation).model_fields if field else {}
     if parts:
         examples = ", ".join(variable.name + DELIMITER + part.upper() for part in parts)
         return f"{variable.name} (from {variable.origin}) is a group of settings, not one. Set {examples}."
@@ -123,7 +122,7 @@ def _nothing_configured(details: Iterable[ErrorDetails]) -> SettingsInvalid:
 
 def _problem(detail: ErrorDetails, variables: Mapping[str, Variable]) -> str:
     location = [str(part) for part in detail["loc"]]
-    name = PREFIX + DELIMITER.join(location).upper()
+    name = variable_name(location)
     variable = variables.get(name)
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
@@ -132,37 +131,15 @@ def _problem(detail: ErrorDetails, variables: Mapping[str, Variable]) -> str:
             message = ""
         case "extra_forbidden":
             found = "is not a setting"
-            section = _field(location[:-1])
-            names = _model_of(section.annotation).model_fields if section else {}
+            section = field_at(Settings, location[:-1])
+            names = model_of(section.annotation).model_fields if section else {}
             message = f"known here: {', '.join(names)}"
         case _ if variable is None:
             found = "is wrong"
         case _:
-            shown = "a secret value" if _is_secret(location) else repr(variable.value)
+            field = field_at(Settings, location)
+            shown = "a secret value" if field is None or is_secret(field) else repr(variable.value)
             found = f"is {shown} (from {variable.origin})"
-    field = _field(location)
+    field = field_at(Settings, location)
     meaning = f" Meaning: {field.description}" if field and field.description and variable else ""
     return f"{name} {found}{f': {message}' if message else ''}.{meaning}"
-
-
-def _field(location: list[str]) -> FieldInfo | None:
-    model: type[BaseModel] = Settings
-    field: FieldInfo | None = None
-    for part in location:
-        field = model.model_fields.get(part)
-        if field is None:
-            return None
-        model = _model_of(field.annotation)
-    return field
-
-
-def _model_of(annotation: Any) -> type[BaseModel]:
-    """The model in an annotation such as ``Model`` or ``Model | None``; an empty one where there is none."""
-    choices = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
-    models = [choice for choice in choices if isinstance(choice, type) and issubclass(choice, BaseModel)]
-    return models[0] if models else BaseModel
-
-
-def _is_secret(location: list[str]) -> bool:
-    field = _field(location)
-    return field is None or SecretStr in (get_args(field.annotation) or (field.annotation,))

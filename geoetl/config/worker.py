@@ -18,6 +18,9 @@ class WorkerSettings(Section):
     """How often the worker extends the leases of its running attempts, in seconds."""
     reap_s: float = Field(default=5, gt=0)
     """How often expired leases are looked for, in seconds."""
+    resend_s: float = Field(default=60, gt=0)
+    """How long a message may be unheard before it is sent again, in seconds; doubles per task, and the broker is asked
+    first whether it still has it."""
     task_time_limit_s: int = Field(default=3600, ge=10)
     """After this a task's process is killed, in seconds."""
     max_tasks_per_child: int = Field(default=100, ge=1)

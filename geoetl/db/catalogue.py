@@ -107,6 +107,12 @@ class Catalogue:
             raise ItemNotFound(f"Collection {collection!r} has no item {item_id!r}.")
         return row[0]
 
+    def has_item(self, collection: str, item_id: str) -> bool:
+        """Whether the collection has an item of this id; False as well where there is no such collection."""
+        with self._transaction(f"look for item {item_id!r} of {collection!r}") as connection:
+            query = "SELECT FROM pgstac.items WHERE collection = %s AND id = %s"
+            return connection.execute(query, [collection, item_id]).fetchone() is not None
+
     def search_ids(self, collection: str, ids: Sequence[str]) -> list[StacObject]:
         """The items of these ids that a search finds; in no given order."""
         with self._transaction(f"search {len(ids)} items of {collection!r}") as connection:

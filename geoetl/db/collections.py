@@ -37,7 +37,22 @@ def create_collection(connection: Connection, definition: CollectionDefinition) 
     if definition.keywords:
         collection["keywords"] = list(definition.keywords)
     with pgstac_session(connection):
-        connection.execute("SELECT pgstac.create_collection(%s)", [Jsonb(collection)])
-        connection.execute(read_statement("create_partition"), [definition.id])
-        connection.execute("SELECT pgstac.geoetl_harden_partitions()")
+        add_collection(connection, collection)
+    # What the catalogue is made anew from.
+    connection.execute(
+        "INSERT INTO geoetl.collection (id, content) VALUES (%s, %s)"
+        " ON CONFLICT (id) DO UPDATE SET content = excluded.content",
+        [definition.id, Jsonb(collection)],
+    )
     return collection
+
+
+def add_collection(connection: Connection, collection: StacObject) -> None:
+    """Store a collection as it is, with its one partition; inside `pgstac_session`.
+
+    Raises:
+        psycopg.errors.UniqueViolation: There is one of this id, whatever it says.
+    """
+    connection.execute("SELECT pgstac.create_collection(%s)", [Jsonb(collection)])
+    connection.execute(read_statement("create_partition"), [collection["id"]])
+    connection.execute("SELECT pgstac.geoetl_harden_partitions()")

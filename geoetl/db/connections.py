@@ -9,9 +9,11 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import pq
 from psycopg.rows import TupleRow
+from pydantic import SecretStr
 
 from geoetl.config.database import DatabaseTarget
 from geoetl.errors import SystemFault, TransientError
+from geoetl.identity import IdentityUnavailable, postgres_password
 
 type Connection = psycopg.Connection[TupleRow]
 
@@ -42,11 +44,18 @@ def connect(target: DatabaseTarget, *, application_name: str, autocommit: bool =
     """A new connection; the caller closes it.
 
     Raises:
-        DatabaseUnavailable: The server is away, starting, stopping or full.
+        DatabaseUnavailable: The server is away, starting, stopping or full; or there is no token to sign in with.
         DatabaseRefused: The server refuses this role, password or database name.
     """
     try:
+        # A token is asked for at each connect, and matters only then: sessions outlive it.
+        if target.auth == "identity":
+            target = target.model_copy(update={"password": SecretStr(postgres_password())})
         return psycopg.connect(target.conninfo(application_name=application_name), autocommit=autocommit)
+    except IdentityUnavailable as exc:
+        raise DatabaseUnavailable(
+            f"Connecting to {target} failed: {exc.message}", code=exc.code, hint=exc.hint
+        ) from exc
     except psycopg.OperationalError as exc:
         reason = str(exc).strip()
         if _REFUSED_FOR_GOOD.search(reason):

@@ -79,7 +79,7 @@ def upsert_items(connection: Connection, collection: str, items: Sequence[Mappin
         CollectionNotFound: There is no such collection.
         CatalogueFault: pgSTAC stored fewer items than it was given.
     """
-    ids = _ids(collection, items)
+    ids = checked_ids(collection, items)
     if not ids:
         return
     with pgstac_session(connection):
@@ -122,7 +122,12 @@ def refresh_extent(connection: Connection, collection: str) -> None:
     connection.execute(read_statement("refresh_extent"), [collection, collection])
 
 
-def _ids(collection: str, items: Sequence[Mapping[str, Any]]) -> list[str]:
+def checked_ids(collection: str, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of items that may be stored in one call.
+
+    Raises:
+        InvalidInput: Two items have one id, or an item names another collection.
+    """
     ids = [str(item["id"]) for item in items]
     duplicates = [identifier for identifier, count in Counter(ids).items() if count > 1]
     if duplicates:

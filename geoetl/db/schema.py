@@ -16,8 +16,8 @@ from geoetl.errors import SystemFault
 type DatabaseName = Literal["app", "business"]
 
 _FILE_NAME = re.compile(r"^(?P<number>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
-#: Key of the advisory lock that lets one process migrate a database at a time; any constant of our own will do.
-_LOCK_KEY = 0x67656F65746C0001
+#: Key of the advisory lock that lets one process change the schema at a time; any constant of our own will do.
+LOCK_KEY = 0x67656F65746C0001
 
 
 class SchemaFault(SystemFault):
@@ -116,26 +116,38 @@ def migrate(connection: Connection, migrations: Sequence[Migration]) -> tuple[Mi
     """
     _check_numbers(migrations)
     with database_errors("migrate the database"):
-        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK_KEY])
+        connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
         try:
-            connection.execute(read_statement("migration_table"))
-            pending = schema_status(connection, migrations).pending
-            for migration in pending:
-                _apply(connection, migration)
+            pending = apply_pending(connection, migrations)
         finally:
             if not connection.closed:
-                connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK_KEY])
+                connection.execute("SELECT pg_advisory_unlock(%s)", [LOCK_KEY])
     return pending
 
 
-def _apply(connection: Connection, migration: Migration) -> None:
-    try:
+def apply_pending(connection: Connection, migrations: Sequence[Migration]) -> tuple[Migration, ...]:
+    """Apply what is missing; the caller holds the lock. In a transaction of the caller: all or nothing."""
+    connection.execute(read_statement("migration_table"))
+    pending = schema_status(connection, migrations).pending
+    for migration in pending:
         with connection.transaction():
-            connection.execute(cast("LiteralString", migration.sql))
+            apply_migration(connection, migration)
             connection.execute(
                 "INSERT INTO geoetl_meta.migration (number, name, checksum) VALUES (%s, %s, %s)",
                 [migration.number, migration.name, migration.checksum],
             )
+    return pending
+
+
+def apply_migration(connection: Connection, migration: Migration) -> None:
+    """Run one migration's SQL, without recording it.
+
+    Raises:
+        SchemaFault: It failed and was rolled back.
+    """
+    try:
+        with connection.transaction():
+            connection.execute(cast("LiteralString", migration.sql))
     except DatabaseError as exc:
         if connection.closed:
             raise

@@ -20,6 +20,7 @@ def cancel(services: Services, job_id: JobId) -> bool:
     """
     conn = services.connections()
     with conn.transaction():
+        conn.execute(SQL["lock_job"], {"job_id": job_id})
         row = conn.execute(SQL["lock_current_run"], {"job_id": job_id}).fetchone()
         if row is None or JobState(row[1]).is_final:
             return False
@@ -35,6 +36,7 @@ def resume(services: Services, job_id: JobId) -> None:
     """
     conn = services.connections()
     with conn.transaction():
+        conn.execute(SQL["lock_job"], {"job_id": job_id})
         row = conn.execute(SQL["lock_current_run"], {"job_id": job_id}).fetchone()
         state = JobState(row[1]) if row else None
         if row is None or state not in {JobState.FAILED, JobState.CANCELLED}:

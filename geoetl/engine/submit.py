@@ -142,9 +142,9 @@ def _record(services: Services, draft: RunPlan, first: FrozenStage, *, force: bo
             "submitted_by": user(),
         }
         conn.execute(SQL["add_job"], job)
-        row = conn.execute(SQL["lock_job"], {"id": draft.job_id}).fetchone()
-        assert row is not None
-        if row[0] is not None:
+        conn.execute(SQL["lock_job"], {"job_id": draft.job_id})
+        row = conn.execute(SQL["current_run"], {"job_id": draft.job_id}).fetchone()
+        if row is not None:
             known = Submission(draft.job_id, RunId(str(row[0])), row[1], "already running", JobState(row[2]))
             answer = _answer(services, draft, known, force=force)
             if answer is not None:

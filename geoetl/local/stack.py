@@ -158,6 +158,11 @@ class Stack:
         return {
             **database_variables("app", self._postgres.target(self._layout.app_db, self._layout.app)),
             **database_variables("business", self._postgres.target(self._layout.business_db, self._layout.worker)),
+            # On one machine nothing is gained by keeping these from the workers: the socket's folder guards them all.
+            **database_variables(
+                "business_owner", self._postgres.target(self._layout.business_db, self._layout.migrator)
+            ),
+            **database_variables("admin", self._postgres.target()),
             "GEOETL_STORAGE__BRONZE__CONNECTION_STRING": self._azurite.connection_string,
             "GEOETL_STORAGE__SILVER__CONNECTION_STRING": self._azurite.connection_string,
             "GEOETL_BROKER__CONNECTION_STRING": self._emulator.connection_string,

@@ -8,14 +8,36 @@ from geoetl.errors import Finding
 from geoetl.models.raster import BlobFacts
 from geoetl.models.refs import BlobRef
 from geoetl.preflight.checks import Check, Outcome, Services, Subject
-from geoetl.preflight.each import CheckEach
-from geoetl.storage.base import BlobStore
+from geoetl.preflight.each import CheckEach, value_of
+from geoetl.storage.base import BlobNotFound, BlobStore
 
-#: Key of these facts in a report.
-BLOBS_EXIST = "blobs-exist"
+#: Keys of these facts in a report.
+BLOB_EXISTS = "blob-exists"
+BLOB_EXISTS_WITH_SIZE = "blob-exists-with-size"
+BLOB_NOT_EXISTS = "blob-not-exists"
 
 
-def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int | None = None) -> Check:
+def blob_exists(parameter: str) -> Check:
+    """The blob, or each blob of a list, exists, whatever its size; the fact is a ``BlobFacts``.
+
+    Args:
+        parameter: Field of the spec: a ``BlobRef``, a sequence of them, or None.
+    """
+
+    def verdict(subject: Subject, _spec: BaseModel, services: Services) -> Outcome:
+        facts, _ = check_blob(
+            services.store,
+            cast("BlobRef", subject.value),
+            parameter=subject.parameter,
+            min_bytes=0,
+            max_bytes=None,
+        )
+        return Outcome(fact=facts)
+
+    return CheckEach(BLOB_EXISTS, parameter, verdict)
+
+
+def blob_exists_with_size(parameter: str, *, min_bytes: int | None = None, max_bytes: int | None = None) -> Check:
     """The blob, or each blob of a list, exists and its size is within limits; the fact is a ``BlobFacts``.
 
     Args:
@@ -34,7 +56,36 @@ def blobs_exist(parameter: str, *, min_bytes: int | None = None, max_bytes: int 
         )
         return Outcome(findings=() if finding is None else (finding,), fact=facts)
 
-    return CheckEach(BLOBS_EXIST, parameter, verdict)
+    return CheckEach(BLOB_EXISTS_WITH_SIZE, parameter, verdict)
+
+
+def blob_not_exists(parameter: str, *, unless: str | None = None) -> Check:
+    """The blob, or each blob of a list, does not exist yet, in a container that does.
+
+    Args:
+        parameter: Field of the spec: a ``BlobRef``, a sequence of them, or None.
+        unless: Field of the spec that, when true, lets the job overwrite.
+    """
+
+    def verdict(subject: Subject, spec: BaseModel, services: Services) -> Outcome:
+        if unless is not None and value_of(spec, unless):
+            return Outcome()
+        ref = cast("BlobRef", subject.value)
+        try:
+            found = services.store.properties(ref)
+        except BlobNotFound as exc:
+            if exc.code == BlobNotFound.default_code:
+                return Outcome()
+            raise
+        finding = Finding(
+            code="blob-exists",
+            message=f"Blob {ref} exists already ({found.size_bytes:,} bytes of {found.last_modified:%Y-%m-%d %H:%M}).",
+            hint=f"Choose another path{f', or set `{unless}`' if unless else ', or delete the blob'}.",
+            parameter=subject.parameter,
+        )
+        return Outcome(findings=(finding,))
+
+    return CheckEach(BLOB_NOT_EXISTS, parameter, verdict)
 
 
 def check_blob(

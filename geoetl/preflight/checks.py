@@ -10,11 +10,23 @@ from geoetl.errors import Finding, PreflightFailed, TransientError
 from geoetl.storage.base import BlobStore
 
 
-class CollectionLookup(Protocol):
+class CatalogueLookup(Protocol):
     """What checks ask the catalogue."""
 
     def has_collection(self, collection: str) -> bool:
         """Whether the collection exists; ``TransientError`` where that cannot be known now."""
+        ...
+
+    def has_item(self, collection: str, item_id: str) -> bool:
+        """Whether the collection has such an item; ``TransientError`` where that cannot be known now."""
+        ...
+
+
+class TableLookup(Protocol):
+    """What checks ask the published tables."""
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether the table exists; ``TransientError`` where that cannot be known now."""
         ...
 
 
@@ -23,7 +35,8 @@ class Services:
     """What checks may look into."""
 
     store: BlobStore
-    collections: CollectionLookup
+    collections: CatalogueLookup
+    tables: TableLookup | None = None
     min_source_bytes: int = 1
     max_source_bytes: int | None = None
 
@@ -98,7 +111,7 @@ class PreflightReport:
     findings: tuple[Finding, ...] = ()
     """In the order of the spec's parameters, errors and warnings."""
     facts: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
-    """By check name, then by parameter: ``facts["blobs-exist"]["sources[3]"]``."""
+    """By check name, then by parameter: ``facts["blob-exists"]["sources[3]"]``."""
     unchecked: tuple[Unchecked, ...] = ()
 
     @property

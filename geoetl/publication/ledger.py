@@ -4,8 +4,10 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import batched
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from geoetl.db.connections import Connection, database_errors
 from geoetl.errors import GeoEtlError, LeaseLost
@@ -14,6 +16,10 @@ from geoetl.models.refs import RunId
 
 #: Gives the calling thread's connection to the business database, in autocommit mode (``ConnectionSource``).
 type ConnectionFactory = Callable[[], Connection]
+
+
+#: Rows per statement: bounds its size, not that of the transaction.
+CHUNK_ROWS = 1000
 
 
 class Superseded(GeoEtlError):
@@ -55,12 +61,12 @@ class Ledger:
         """What the run published and nothing has superseded since, by collection and item id."""
         with database_errors("read the ledger of artefacts"):
             cursor = self._connections().cursor(row_factory=class_row(Artefact))
-            return cursor.execute(_sql("artefacts_of_run"), {"run_id": run_id}).fetchall()
+            return cursor.execute(read_sql("artefacts_of_run"), {"run_id": run_id}).fetchall()
 
     def is_published(self, run_id: RunId) -> bool:
         """Whether the run published something and every bit of it is still the published one."""
         with database_errors("read the ledger of artefacts"):
-            row = self._connections().execute(_sql("is_published"), {"run_id": run_id}).fetchone()
+            row = self._connections().execute(read_sql("is_published"), {"run_id": run_id}).fetchone()
         return bool(row and row[0])
 
 
@@ -79,6 +85,19 @@ def record_artefacts(
         LeaseLost: A later attempt of the same run has published.
         Superseded: A later run has published one of the items. On both the caller must roll back.
     """
+    for chunk in batched(publications, CHUNK_ROWS):
+        _record_chunk(connection, collection, chunk, run_id=run_id, job_id=job_id, token=token)
+
+
+def _record_chunk(
+    connection: Connection,
+    collection: str,
+    publications: Sequence[Publication],
+    *,
+    run_id: RunId,
+    job_id: str,
+    token: PublicationToken,
+) -> None:
     item_ids = [str(publication.item["id"]) for publication in publications]
     parameters = {
         "collection": collection,
@@ -87,16 +106,17 @@ def record_artefacts(
         "etags": [publication.etag for publication in publications],
         "sizes_bytes": [publication.size_bytes for publication in publications],
         "sha256s": [publication.sha256 for publication in publications],
+        "items": Jsonb([publication.item for publication in publications]),
         "run_id": run_id,
         "job_id": job_id,
         "token_run": token.run_sequence,
         "token_attempt": token.attempt,
     }
-    recorded = connection.execute(_sql("record_artefacts"), parameters).fetchall()
+    recorded = connection.execute(read_sql("record_artefacts"), parameters).fetchall()
     if len(recorded) == len(item_ids):
         return
     cursor = connection.cursor(row_factory=class_row(Artefact))
-    raise _refusal(cursor.execute(_sql("refusing_artefacts"), parameters).fetchall(), run_id, token)
+    raise _refusal(cursor.execute(read_sql("refusing_artefacts"), parameters).fetchall(), run_id, token)
 
 
 def _refusal(refusing: Sequence[Artefact], run_id: RunId, token: PublicationToken) -> GeoEtlError:
@@ -110,5 +130,6 @@ def _refusal(refusing: Sequence[Artefact], run_id: RunId, token: PublicationToke
     return Superseded(found, hint="The newer run's products stay. Submit with `force` to replace them.")
 
 
-def _sql(name: str) -> bytes:
+def read_sql(name: str) -> bytes:
+    """The statement ``sql/<name>.sql`` of this room."""
     return (resources.files("geoetl.publication") / "sql" / f"{name}.sql").read_bytes()

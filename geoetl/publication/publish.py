@@ -11,16 +11,23 @@ from geoetl.db.collections import create_collection as make_collection
 from geoetl.db.collections import has_collection
 from geoetl.db.connections import Connection, database_errors
 from geoetl.db.items import lock_collection, search_ids, upsert_items
+from geoetl.db.loading import load_items, stage_items, store_staged_items, stored_assets
 from geoetl.errors import InvalidInput, SystemFault
 from geoetl.models.catalogue import CollectionDefinition
 from geoetl.models.publication import Publication, PublicationToken
 from geoetl.models.refs import RunId
 from geoetl.publication.ledger import ConnectionFactory, record_artefacts
 
-#: Items per call of pgSTAC: bounds the size of a statement, not of the transaction.
-CHUNK_ITEMS = 500
+#: Up to so many items go through pgSTAC's own functions, more of them by COPY.
+FEW_ITEMS = 500
 
-#: How long to wait for another publication into the same collection, which takes some 20 s for 10,000 items.
+#: Rows per read of the read-back: bounds the size of its answer.
+CHUNK_ITEMS = 1000
+
+#: Of many items, so many are searched; evenly spread.
+SEARCHED_OF_MANY = 100
+
+#: How long to wait for other publications into the same collection, each of which takes some 3 s for 10,000 items.
 LOCK_TIMEOUT_S = 120.0
 
 
@@ -65,14 +72,24 @@ class PostgresPublisher:
         item_ids = _item_ids(collection, publications)
         with _publication_errors(f"publish {len(item_ids)} items into collection {collection!r}"):
             connection = self._connections()
+            items = [publication.item for publication in publications]
             with connection.transaction():
+                # What takes half the time needs no lock: other publications go on meanwhile.
+                is_staged = (
+                    len(items) > FEW_ITEMS
+                    and has_collection(connection, collection)
+                    and stage_items(connection, collection, items)
+                )
                 lock_collection(connection, collection, timeout_s=self._lock_timeout_s)
                 if create_collection and not has_collection(connection, collection):
                     make_collection(connection, CollectionDefinition(id=collection, description=collection))
                 # The token first: who is too late must not cost a load.
                 record_artefacts(connection, collection, publications, run_id=run_id, job_id=job_id, token=token)
-                for chunk in batched(publications, CHUNK_ITEMS):
-                    upsert_items(connection, collection, [publication.item for publication in chunk])
+                if is_staged:
+                    store_staged_items(connection, collection)
+                else:
+                    store = upsert_items if len(items) <= FEW_ITEMS else load_items
+                    store(connection, collection, items)
                 _read_back(connection, collection, publications)
         return item_ids
 
@@ -92,18 +109,30 @@ def _item_ids(collection: str, publications: Sequence[Publication]) -> list[str]
 
 
 def _read_back(connection: Connection, collection: str, publications: Sequence[Publication]) -> None:
-    """Search for every item, as a reader would, and compare its hrefs: pgSTAC can lose or keep rows without an error.
+    """Find every item again and compare its hrefs: pgSTAC can lose or keep rows without an error.
+
+    Few items are searched, as a reader would. Of many, every row is read, and some are searched: all of them lie in
+    one partition, which searches see or do not.
 
     Raises:
         SystemFault: An item is missing, or is not the one that was written.
     """
-    # Else pgSTAC would store each of these searches, and no other search is ever like them.
+    expected = {str(publication.item["id"]): _hrefs(publication.item) for publication in publications}
+    found: dict[str, dict[str, object]] = {}
+    searched = list(expected)
+    if len(expected) > FEW_ITEMS:
+        for chunk in batched(expected, CHUNK_ITEMS):
+            found |= {
+                item_id: _hrefs({"assets": assets}) for item_id, assets in stored_assets(connection, collection, chunk)
+            }
+        searched = searched[:: -(-len(searched) // SEARCHED_OF_MANY)]
+    # Else pgSTAC would store this search, and no other search is ever like it.
     connection.execute("SELECT set_config('pgstac.readonly', 'true', true)")
-    wrong: list[str] = []
-    for chunk in batched(publications, CHUNK_ITEMS):
-        expected = {str(publication.item["id"]): _hrefs(publication.item) for publication in chunk}
-        found = {str(item["id"]): _hrefs(item) for item in search_ids(connection, collection, list(expected))}
-        wrong += [item_id for item_id, hrefs in expected.items() if found.get(item_id) != hrefs]
+    seen = {str(item["id"]): _hrefs(item) for item in search_ids(connection, collection, searched)}
+    for item_id in searched:
+        found.pop(item_id, None)
+    found |= seen
+    wrong = [item_id for item_id, hrefs in expected.items() if found.get(item_id) != hrefs]
     if wrong:
         raise SystemFault(
             f"{len(wrong)} of {len(publications)} items written into collection {collection!r} are not found as "

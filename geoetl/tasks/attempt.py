@@ -34,13 +34,22 @@ class Effects:
 class Attempt:
     """Implements ``TaskContext`` for a claimed task."""
 
-    def __init__(self, services: Services, effects: Effects, claim: Claim, scratch: Path) -> None:
+    def __init__(
+        self,
+        services: Services,
+        effects: Effects,
+        claim: Claim,
+        scratch: Path,
+        *,
+        ask_every_s: float = _ASK_EVERY_S,
+    ) -> None:
         self._services = services
         self._effects = effects
         self._claim = claim
         self._facts: TaskFacts = claim.facts
         self._scratch = scratch
-        self._ask_at = time.monotonic() + _ASK_EVERY_S
+        self._ask_every_s = ask_every_s
+        self._ask_at = time.monotonic() + ask_every_s
         self._log: FilteringBoundLogger = structlog.get_logger("geoetl.tasks")
 
     @property
@@ -80,10 +89,19 @@ class Attempt:
         return self._log
 
     def checkpoint(self) -> None:
-        """Ask the database, at most once a second, whether this attempt still owns its task."""
+        """Ask the database, at most once a second, whether this attempt still owns its task.
+
+        A database that is away for a moment is no reason to throw work away. If it stays away for a lease, the worker's
+        main process ends this one.
+        """
         now = time.monotonic()
         if now < self._ask_at:
             return
-        self._ask_at = now + _ASK_EVERY_S
-        if self._services.ledger.must_stop(self._claim):
+        self._ask_at = now + self._ask_every_s
+        try:
+            must_stop = self._services.ledger.must_stop(self._claim)
+        except self._services.app.database_errors as exc:
+            self._log.warning("database away, the attempt goes on within its lease", error=repr(exc))
+            return
+        if must_stop:
             raise LeaseLost(f"Attempt {self._claim.attempt} of task {self._claim.task_id} was told to stop.")

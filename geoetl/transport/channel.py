@@ -1,5 +1,6 @@
 """kombu's channel: what Celery calls to declare, publish, consume and settle."""
 
+import logging
 import queue as queues
 import socket
 import time
@@ -12,6 +13,7 @@ from kombu.transport import virtual
 from kombu.utils.uuid import uuid
 
 from geoetl.transport.batch import PublishBatch
+from geoetl.transport.bodies import BodyMissingError, claim_of
 from geoetl.transport.credit import Budget
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.errors import QueueUnavailableError
@@ -21,6 +23,8 @@ from geoetl.transport.namespace import Namespace
 
 if TYPE_CHECKING:
     from geoetl.transport.transport import Transport
+
+logger = logging.getLogger(__name__)
 
 #: Service Bus allows letters, digits and these in an entity name; everything else becomes `_` (as in kombu).
 _ENTITY_NAME = {ord(mark): "_" for mark in set(punctuation) - set("_.-")}
@@ -118,6 +122,7 @@ class Channel(virtual.Channel):
         outgoing = to_service_bus(
             message, now=datetime.now(UTC), expires_grace_s=self._namespace.options.expires_grace_s
         )
+        outgoing = self.namespace.bodies.check_in(self.entity(queue), outgoing)
         if batch is not None:
             batch.add(self.entity(queue), outgoing)
         else:
@@ -142,13 +147,40 @@ class Channel(virtual.Channel):
         assert transport is not None, "kombu consumes on open channels"
 
         def sink(delivery: Delivery) -> None:
-            transport.deliver_soon(self, queue, delivery)
+            claim = claim_of(delivery.message)
+            if claim is None:
+                transport.deliver_soon(self, queue, delivery)
+            else:
+                self._deliver_with_body(delivery, claim, lambda: transport.deliver_soon(self, queue, delivery))
 
         link = self.namespace.receiving.consume(self.entity(queue), self._budget, sink, no_ack=no_ack)
         self._links[consumer_tag] = link
         # All queues together: a worker of twenty queues must not take minutes to start when the service is away.
         self._ready_by = self._ready_by or time.monotonic() + CONSUME_READY_TIMEOUT_S
         link.ready.wait(max(0.0, self._ready_by - time.monotonic()))
+
+    def _deliver_with_body(self, delivery: Delivery, claim: str, deliver: Callable[[], None]) -> None:
+        bodies = self._namespace.bodies
+
+        def discard() -> None:
+            bodies.discard(claim)
+
+        def on_fetched() -> None:
+            if delivery.link.no_ack:  # settled on arrival
+                discard()
+            deliver()
+
+        def on_failed(error: Exception) -> None:
+            if isinstance(error, BodyMissingError):
+                logger.error("dead-lettering a message of %s: %s", delivery.link.entity, error)
+                self.dead_letter(delivery, reason="BodyMissing", description=f"({error}) refused")
+            else:
+                logger.warning("a message of %s goes back, its body cannot be fetched: %s", delivery.link.entity, error)
+                self._namespace.receiving.requeue(delivery)
+
+        if not delivery.link.no_ack:
+            delivery.after_completion = discard
+        bodies.fetch_for(delivery, claim, on_done=on_fetched, on_failed=on_failed)
 
     def basic_cancel(self, consumer_tag: str) -> None:
         super().basic_cancel(consumer_tag)
@@ -162,7 +194,7 @@ class Channel(virtual.Channel):
             UnreadableMessageError: no kombu producer wrote it.
         """
         tag = str(delivery.token)
-        payload = from_service_bus(delivery.message, delivery_tag=tag)
+        payload = from_service_bus(delivery.message, delivery_tag=tag, stored_body=delivery.body)
         if not delivery.link.no_ack:
             self._unsettled[tag] = delivery
         return payload
@@ -199,10 +231,11 @@ class Channel(virtual.Channel):
         return super().basic_get(queue, no_ack=True, **kwargs)
 
     def _get(self, queue: str, timeout: float | None = None) -> dict[str, Any]:
-        message = self.namespace.take_one(self.entity(queue))
-        if message is None:
+        taken = self.namespace.take_one(self.entity(queue))
+        if taken is None:
             raise queues.Empty
-        return from_service_bus(message, delivery_tag=self._next_delivery_tag())
+        message, body = taken
+        return from_service_bus(message, delivery_tag=self._next_delivery_tag(), stored_body=body)
 
     def close(self) -> None:
         """Close the channel: what was not settled goes back to its queue, uncounted."""

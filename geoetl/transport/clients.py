@@ -5,12 +5,19 @@ from typing import Any
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
 from azure.core.pipeline.transport import HttpRequest, HttpResponse, RequestsTransport
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
-from azure.servicebus import ServiceBusClient, ServiceBusReceiveMode, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus import (
+    ServiceBusClient,
+    ServiceBusReceiveMode,
+    ServiceBusReceiver,
+    ServiceBusSender,
+    ServiceBusSubQueue,
+)
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.transport import sdk
 from geoetl.transport.credentials import PrefetchingCredential
 from geoetl.transport.options import Options
+from geoetl.transport.route import client_arguments
 from geoetl.transport.urls import Address, Identity
 
 
@@ -20,6 +27,8 @@ class Clients:
     def __init__(self, address: Address, options: Options) -> None:
         self._address = address
         self._admin_endpoint = options.admin_endpoint
+        self._route = client_arguments(options)
+        self._proxies = {"https": options.http_proxy} if options.http_proxy is not None else None
         self._credential = _prefetching(address.credential or _identity(address))
         # Links reopen themselves with backoff and jitter, so the SDK's own retries (which sleep) would only delay that.
         self._linking = self._client(retry_total=0)
@@ -27,11 +36,12 @@ class Clients:
         self._controlling = self._client(retry_total=1, retry_backoff_factor=0.05)
 
     def _client(self, **retries: Any) -> ServiceBusClient:
+        arguments = {**self._route, **retries}
         if self._credential is None:
-            return ServiceBusClient.from_connection_string(self._address.connection_string(), **retries)
+            return ServiceBusClient.from_connection_string(self._address.connection_string(), **arguments)
         if self._address.is_emulator:
-            retries["use_tls"] = False
-        return ServiceBusClient(self._address.host, self._credential, **retries)
+            arguments["use_tls"] = False
+        return ServiceBusClient(self._address.host, self._credential, **arguments)
 
     def prefetch_tokens(self) -> None:
         """Have fresh tokens ready for the reactor; may block."""
@@ -56,10 +66,13 @@ class Clients:
     def sender(self, entity: str) -> ServiceBusSender:
         return self._linking.get_queue_sender(entity, keep_alive=0)
 
-    def puller(self, entity: str, *, receive_and_delete: bool = False) -> ServiceBusReceiver:
-        """An ordinary receiver of the public API, for the rare synchronous operations (basic_get, purge)."""
+    def puller(
+        self, entity: str, *, receive_and_delete: bool = False, dead_letters: bool = False
+    ) -> ServiceBusReceiver:
+        """An ordinary receiver of the public API, for the rare synchronous operations (basic_get, purge, operators)."""
         mode = ServiceBusReceiveMode.RECEIVE_AND_DELETE if receive_and_delete else ServiceBusReceiveMode.PEEK_LOCK
-        return self._controlling.get_queue_receiver(entity, receive_mode=mode)
+        sub_queue = ServiceBusSubQueue.DEAD_LETTER if dead_letters else None
+        return self._controlling.get_queue_receiver(entity, receive_mode=mode, sub_queue=sub_queue)
 
     def admin(self) -> ServiceBusAdministrationClient:
         """A short-lived administration client.
@@ -67,11 +80,13 @@ class Clients:
         Short-lived on purpose: a closed one cannot be reopened, and an idle one leaks its socket into forked children.
         """
         endpoint = self._admin_endpoint or self._address.host
-        plain: dict[str, Any] = {"transport": _PlainHttp()} if self._address.is_emulator else {}
+        arguments: dict[str, Any] = {"transport": _PlainHttp()} if self._address.is_emulator else {}
+        if self._proxies is not None:
+            arguments["proxies"] = self._proxies
         if self._credential is None:
             text = self._address.connection_string(endpoint=endpoint)
-            return ServiceBusAdministrationClient.from_connection_string(text, **plain)
-        return ServiceBusAdministrationClient(endpoint, self._credential, **plain)
+            return ServiceBusAdministrationClient.from_connection_string(text, **arguments)
+        return ServiceBusAdministrationClient(endpoint, self._credential, **arguments)
 
 
 class _PlainHttp(RequestsTransport):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from geoetl.transport import sdk
 from geoetl.transport.clients import Clients
 from geoetl.transport.delivery import Delivery, Outcome
+from geoetl.transport.sockets import close_socket
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Control:
                 # The thread must survive: without it locks are lost in silence.
                 logger.exception("error in the Service Bus control thread")
         for link in self._links.values():
-            sdk.close_socket(link.sock)
+            close_socket(link.sock)
 
     def _renew(self, entity: str, deliveries: list[Delivery], on_done: OnRenewed) -> None:
         wanted = [delivery for delivery in deliveries if delivery.outcome is None]
@@ -116,4 +117,4 @@ class Control:
 
     def _drop(self, entity: str) -> None:
         with suppress(KeyError):
-            sdk.close_socket(self._links.pop(entity).sock)
+            close_socket(self._links.pop(entity).sock)

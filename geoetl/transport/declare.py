@@ -53,9 +53,7 @@ class Declarations:
             with self._clients.admin() as admin:
                 admin.create_queue(
                     entity,
-                    lock_duration=timedelta(seconds=self._options.lock_duration_s),
-                    max_delivery_count=self._options.max_delivery_count,
-                    dead_lettering_on_message_expiration=self._options.dead_letter_on_expiry,
+                    **self._options.spec_of(entity).as_properties(),
                     auto_delete_on_idle=max(idle_limit, MIN_IDLE_LIMIT) if idle_limit is not None else None,
                 )
             logger.info("created queue %s", entity)

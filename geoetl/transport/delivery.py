@@ -1,6 +1,7 @@
 """One message held under a lock."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -42,6 +43,10 @@ class Delivery:
     outcome: Outcome | None = None
     reason: str = ""
     description: str = ""
+    #: Fetched from the body store when the message came without it.
+    body: bytes | None = None
+    #: Called once the service has confirmed that the message is completed.
+    after_completion: Callable[[], None] | None = None
 
     @property
     def wants_renewal(self) -> bool:

@@ -39,8 +39,8 @@ class MessageTooLargeError(TransportError, ValueError):
         self.entity, self.size_bytes, self.limit_bytes = entity, size_bytes, limit_bytes
         super().__init__(
             f"Cannot send {what} to '{entity}': it takes {size_bytes:,} bytes, the namespace accepts {limit_bytes:,}. "
-            "Pass a reference (a blob path, a row id) instead of the data, compress it (`task_compression`), or use a "
-            "Premium namespace with a larger limit."
+            "Pass a reference (a blob path, a row id) instead of the data, compress it (`task_compression`), give the "
+            "transport a `body_store`, or use a Premium namespace with a larger limit."
         )
 
 

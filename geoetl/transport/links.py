@@ -16,6 +16,7 @@ from geoetl.transport import sdk
 from geoetl.transport.credit import NO_ACK_CREDIT, Budget, credit_to_issue
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.signals import link_lost, link_restored
+from geoetl.transport.sockets import close_socket
 
 if TYPE_CHECKING:
     from geoetl.transport.receiving import Receiving
@@ -83,7 +84,7 @@ class ReceiveLink:
 
     def _adopt(self, opened: sdk.ReceivingLink, attempts: int) -> None:
         if self.is_closed:
-            sdk.close_socket(opened.sock)
+            close_socket(opened.sock)
             return
         self._sdk = opened
         self.epoch += 1
@@ -107,7 +108,7 @@ class ReceiveLink:
         self._receiving.reactor.unwatch(lost.sock)
         for delivery in lost.take_unconfirmed():
             self._receiving.settle_by_token(delivery)
-        sdk.close_socket(lost.sock)
+        close_socket(lost.sock)
         logger.warning("lost the link to %s, reopening: %s", self.entity, error)
         self._receiving.control.submit(lambda: link_lost.send(sender=type(self), queue=self.entity, error=error))
         self.open_soon()

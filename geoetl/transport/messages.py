@@ -52,14 +52,21 @@ def to_service_bus(payload: dict[str, Any], *, now: datetime, expires_grace_s: f
     )
 
 
-def from_service_bus(message: ServiceBusReceivedMessage, *, delivery_tag: str) -> dict[str, Any]:
+def from_service_bus(
+    message: ServiceBusReceivedMessage, *, delivery_tag: str, stored_body: bytes | None = None
+) -> dict[str, Any]:
     """The kombu payload of a received message, with what the service knows about its delivery.
+
+    Args:
+        message: the message.
+        delivery_tag: what kombu settles it by.
+        stored_body: the body, when the message came without it.
 
     Raises:
         UnreadableMessageError: the message is of no form that kombu or this transport writes.
     """
     try:
-        body = b"".join(message.body)
+        body = stored_body if stored_body is not None else b"".join(message.body)
         properties = message.application_properties or {}
         envelope = properties.get(ENVELOPE_PROPERTY.encode()) or properties.get(ENVELOPE_PROPERTY)
         payload: dict[str, Any] = loads(body if envelope is None else envelope)

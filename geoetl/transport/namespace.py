@@ -7,10 +7,12 @@ import threading
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from geoetl.transport import fork, sdk
+from geoetl.transport.bodies import Bodies, claim_of
 from geoetl.transport.clients import Clients
 from geoetl.transport.declare import Declarations
-from geoetl.transport.options import Options
+from geoetl.transport.options import Options, open_body_store
 from geoetl.transport.receiving import Receiving
+from geoetl.transport.route import first_hop
 from geoetl.transport.sender import Senders
 from geoetl.transport.urls import Address
 
@@ -25,6 +27,7 @@ class Namespace:
         self.options = options
         self.clients = Clients(address, options)
         self.declarations = Declarations(self.clients, options)
+        self.bodies = Bodies(open_body_store(options), from_bytes=options.body_store_from_bytes)
         self._senders = Senders(self.clients, options, self.declarations)
         self._lock = threading.Lock()
         self._receiving: Receiving | None = None
@@ -52,7 +55,7 @@ class Namespace:
         """
         if self._was_reached:
             return
-        host, port = self.address.host_and_port
+        host, port = first_hop(self.address, self.options)
         try:
             socket.create_connection((host, port), timeout_s).close()
         except OSError as error:
@@ -62,10 +65,18 @@ class Namespace:
     def send(self, entity: str, messages: list[ServiceBusMessage]) -> None:
         self._senders.send(entity, messages)
 
-    def take_one(self, entity: str) -> ServiceBusReceivedMessage | None:
-        """Receive and remove one message if there is one; for `basic_get`."""
-        with self.clients.puller(entity, receive_and_delete=True) as puller:
-            return next(iter(puller.receive_messages(1, max_wait_time=1)), None)
+    def take_one(self, entity: str) -> tuple[ServiceBusReceivedMessage, bytes | None] | None:
+        """Receive and remove one message if there is one, with its body if that was stored; for `basic_get`."""
+        with self.clients.puller(entity) as puller:
+            message = next(iter(puller.receive_messages(1, max_wait_time=1)), None)
+            if message is None:
+                return None
+            claim = claim_of(message)
+            body = self.bodies.fetch(claim) if claim is not None else None
+            puller.complete_message(message)
+            if claim is not None:
+                self.bodies.discard(claim)
+            return message, body
 
     def purge(self, entity: str) -> int:
         """Remove the messages that are ready; how many."""
@@ -73,6 +84,9 @@ class Namespace:
         with self.clients.puller(entity, receive_and_delete=True) as puller:
             while messages := puller.receive_messages(500, max_wait_time=1):
                 removed += len(messages)
+                for message in messages:
+                    if (claim := claim_of(message)) is not None:
+                        self.bodies.discard(claim)
         return removed
 
     def close(self) -> None:
@@ -80,6 +94,7 @@ class Namespace:
         if self._receiving is not None:
             self._receiving.stop()
         self._senders.close()
+        self.bodies.close()
 
     def close_inherited(self) -> None:
         """In a forked child: close the parent's sockets without a word on them."""

@@ -131,8 +131,8 @@ class Receiving:
     def on_settled(self, delivery: Delivery, error: Exception | None) -> None:
         self.locks.let_go(delivery)
         if error is None:
-            return
-        if sdk.is_lock_lost(error):
+            _tell_completed(delivery)
+        elif sdk.is_lock_lost(error):
             self.locks.report_lost(delivery)
         else:
             logger.warning("%s on %s refused: %s", delivery.outcome, delivery.link.entity, error)
@@ -188,6 +188,7 @@ class Receiving:
         entity = delivery.link.entity
         if error is None:
             logger.debug("%s by lock token on %s", delivery.outcome, entity)
+            _tell_completed(delivery)
         elif sdk.is_lock_lost(error):
             # No proof of failure: the settlement that was sent before the link was lost may have been applied.
             logger.info("%s on %s unconfirmed: no answer came, and now the lock is gone", delivery.outcome, entity)
@@ -247,3 +248,8 @@ class Receiving:
 
     def close_inherited(self) -> None:
         self.reactor.close_inherited()
+
+
+def _tell_completed(delivery: Delivery) -> None:
+    if delivery.outcome is Outcome.COMPLETE and delivery.after_completion is not None:
+        delivery.after_completion()

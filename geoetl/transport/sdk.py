@@ -8,7 +8,8 @@ What is used of `azure.servicebus` 7.15 (receiver and sender are the public obje
 
 * `receiver._create_handler(auth)`, `handler.open()`, `handler.client_ready()`, `receiver._running`: the body of the
   SDK's own `_open` without its `time.sleep(0.05)` after every frame (3 ms instead of 0.46 s).
-* `handler._connection`: `.listen(wait=False)` reads one frame; `._error`; `._transport.sock`;
+* `handler._connection`: `.listen(wait=False)` reads one frame; `._error`; `._transport.sock`
+  (of a WebSocket: the object around it); `._transport._read_buffer`: what a WebSocket message held beyond one frame;
   `._get_remote_timeout(now)` sends the empty frame that keeps an idle connection alive.
 * `handler._link`: `.flow(link_credit=n)` (absolute), `.current_link_credit`, `.get_state()` (raises the link's error),
   `._outgoing_disposition(...)`, `._pending_dispositions` (filled when the peer confirms).
@@ -26,6 +27,7 @@ import socket
 import time
 from contextlib import suppress
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any, Final
 from uuid import UUID
 
@@ -39,6 +41,7 @@ from azure.servicebus.exceptions import (
 
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.errors import UnsupportedSdkError
+from geoetl.transport.sockets import close_socket, raw_socket
 
 #: The release series whose private names this file knows.
 SUPPORTED_SERIES: Final = "7.15."
@@ -119,7 +122,7 @@ def _open(handle: Any) -> socket.socket:
         handle._create_handler(create_authentication(handle))
         handler = handle._handler
         handler.open()
-        sock = handler._connection._transport.sock
+        sock = raw_socket(handler._connection._transport.sock)
         # `client_ready` also answers True for a refused link; the refusal's reason comes in the frame after.
         while not (handler.client_ready() and handler._link.get_state() is LinkState.ATTACHED):
             _check_deadline(deadline)
@@ -135,13 +138,6 @@ def _open(handle: Any) -> socket.socket:
 def _check_deadline(deadline: float) -> None:
     if time.monotonic() > deadline:
         raise ServiceBusConnectionError(message=f"The link was not ready within {OPEN_TIMEOUT_S:.0f} s.")
-
-
-def close_socket(sock: socket.socket | None) -> None:
-    """Close a connection at once and say nothing to the peer: for those known or feared to be dead."""
-    if sock is not None:
-        with suppress(OSError):
-            sock.close()
 
 
 class ReceivingLink:
@@ -179,9 +175,11 @@ class ReceivingLink:
         return messages, frames == FRAMES_PER_READ
 
     def _has_input(self) -> bool:
-        # TLS may hold decrypted bytes that poll() cannot see.
+        # TLS may hold decrypted bytes that poll() cannot see, and a WebSocket message may hold several frames.
         pending = getattr(self.sock, "pending", None)
-        return bool(self._poll.poll(0)) or (pending is not None and pending() > 0)
+        left: BytesIO = self._connection._transport._read_buffer
+        has_left = left.tell() < left.getbuffer().nbytes
+        return has_left or bool(self._poll.poll(0)) or (pending is not None and pending() > 0)
 
     @property
     def credit(self) -> int:

@@ -15,6 +15,7 @@ from geoetl.transport.clients import Clients
 from geoetl.transport.declare import Declarations
 from geoetl.transport.errors import TRANSIENT_SEND_ERRORS, MessageTooLargeError, QueueUnavailableError
 from geoetl.transport.options import Options
+from geoetl.transport.sockets import close_socket
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class _Sender:
     def _drop(self) -> None:
         broken, self.link = self.link, None
         if broken is not None:
-            sdk.close_socket(broken.sock)
+            close_socket(broken.sock)
 
     def close(self) -> None:
         with self._lock:

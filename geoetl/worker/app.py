@@ -8,10 +8,10 @@ from kombu.entity import Exchange, Queue
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
 from geoetl.backend.app import OutboxCelery
 from geoetl.backend.relay import Relay
-from geoetl.config.broker import BrokerSettings
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
+from geoetl.db.tables import PublishedTables
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -22,9 +22,9 @@ from geoetl.publication.publish import PostgresPublisher
 from geoetl.storage.open import open_store
 from geoetl.tasks.attempt import Effects
 from geoetl.tasks.registry import register_all
+from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
-
-_SERVICES = "services"
+from geoetl.worker.broker import broker_url, transport_options
 
 
 class GeoEtl(OutboxCelery):
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     business = ConnectionSource(settings.database.business, application_name="geoetl")
     app = GeoEtl(
         "geoetl",
-        broker=_broker_url(settings.broker),
+        broker=broker_url(settings.broker),
         connections=connections,
         database_errors=DATABASE_ERRORS,
         set_as_current=False,
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         store.close()
         app.pool.force_close_all()
 
-    reaper = Reaper(every_s=settings.worker.reap_s)
+    reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
     app.services = Services(
         settings=settings,
         app=app,
@@ -71,6 +71,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         checks=CheckServices(
             store=store,
             collections=catalogue,
+            tables=PublishedTables(business),
             min_source_bytes=settings.limits.min_source_bytes,
             max_source_bytes=settings.limits.max_source_bytes,
         ),
@@ -98,22 +99,6 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _broker_url(broker: BrokerSettings) -> str:
-    """Without keys: a connection string goes to the transport's options, where no log prints it."""
-    return f"servicebus://DefaultAzureCredential@{broker.namespace}" if broker.namespace else "servicebus://"
-
-
-def _transport_options(broker: BrokerSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        # One value for all queues of a process: the longer lock only delays what a killed machine held.
-        "lock_duration_s": max(queue.lock_duration_s for queue in broker.queues),
-        "max_delivery_count": max(queue.max_delivery_count for queue in broker.queues),
-    }
-    if broker.connection_string is not None:
-        options["connection_string"] = broker.connection_string.get_secret_value()
-    return options
-
-
 def _configuration(settings: Settings) -> dict[str, Any]:
     exchange = Exchange("geoetl", type="direct")
     return {
@@ -134,6 +119,6 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "worker_send_task_events": False,
         "broker_connection_retry_on_startup": True,
-        "broker_transport_options": _transport_options(settings.broker),
+        "broker_transport_options": transport_options(settings.broker),
         "worker_hijack_root_logger": False,
     }

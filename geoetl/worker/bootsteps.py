@@ -1,6 +1,10 @@
 """Threads of a worker's main process: the relay with its chores, and the heartbeat. Started after the pool."""
 
+import contextlib
+import os
+import signal
 import threading
+import time
 from typing import Any
 
 import celery.bootsteps
@@ -8,11 +12,20 @@ from celery import signals
 from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from geoetl.backend.bootsteps import LeaseStep
 from geoetl.backend.ledger import new_boot, owner
-from geoetl.engine.heartbeat import beat
+from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
 from geoetl.telemetry import configure_logging
 
 log = get_logger(__name__)
+
+#: How often the heartbeat looks whether an attempt must stop, in seconds: a plain read, and only while there are any.
+LOOK_S = 0.4
+#: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
+#: one look, and this rounded up to looks, after a cancel: within 1.6 s.
+GRACE_S = 1.1
+#: Pause before a loop that met something unexpected begins anew, in seconds.
+_RESTART_S = 1.0
 
 
 class _ThreadStep(celery.bootsteps.StartStopStep):
@@ -42,10 +55,15 @@ class _ThreadStep(celery.bootsteps.StartStopStep):
     terminate = stop
 
     def _run(self, parent: Any) -> None:
-        try:
-            self.loop(parent.app)
-        finally:
-            parent.app.connections.close_mine()
+        while not self._stop.is_set():
+            try:
+                self.loop(parent.app)
+            except Exception:
+                # A worker whose heartbeat or relay has ended would go on without: every lease would run out.
+                log.exception("thread met something unexpected, it begins anew thread=%s", self.label)
+                self._stop.wait(_RESTART_S)
+            finally:
+                parent.app.connections.close_mine()
 
     def loop(self, app: Any) -> None:
         """What the thread does until ``self._stop`` is set."""
@@ -63,34 +81,66 @@ class RelayStep(_ThreadStep):
 
 
 class HeartbeatStep(_ThreadStep):
-    """Keeps the leases of what this worker's live processes work on."""
+    """Keeps the leases of what this worker's live processes work on, and ends processes that work for nobody."""
 
     label = "geoetl-heartbeat"
 
     def loop(self, app: Any) -> None:
         """Beat until stopped."""
         worker = app.services.settings.worker
-        while not self._stop.wait(worker.heartbeat_s):
-            # The pool has accepted these and says which process has each: what a dead process held is not among them.
-            live = {
-                request.id: owner(request.worker_pid)
-                for request in list(worker_state.active_requests)
-                if request.worker_pid
-            }
+        watch = Watch(lease_s=worker.lease_s, grace_s=GRACE_S)
+        beat_at = 0.0
+        while not self._stop.wait(min(LOOK_S, worker.heartbeat_s)):
+            now = time.monotonic()
+            live = _live()
+            watch.keep(live, now)
             try:
-                to_stop = beat(app.connections(), live, lease_s=worker.lease_s)
+                conn = app.connections()
+                if now >= beat_at:
+                    watch.confirm(beat(conn, live, lease_s=worker.lease_s), now)
+                    beat_at = now + worker.heartbeat_s
+                overdue = watch.seen(look(conn, live), time.monotonic())
             except app.database_errors as exc:
                 log.warning("heartbeat failed, leases last %s s: %r", worker.lease_s, exc)
-                continue
-            for task_id in to_stop:
-                # A core asks at its checkpoints; one that cannot is ended by its time limit.
-                log.info("task of a closed stage still runs task=%s", task_id)
+                overdue = watch.unseen(time.monotonic())
+            for each in overdue:
+                _end(app, each)
+
+
+def _live() -> set[Live]:
+    """What the pool has accepted, and which process has each: what a dead process held is not among them."""
+    return {(request.id, owner(request.worker_pid)) for request in _active_requests() if request.worker_pid}
+
+
+def _active_requests() -> list[Any]:
+    while True:
+        try:
+            return list(worker_state.active_requests)
+        except RuntimeError:  # the main thread added one meanwhile
+            continue
+
+
+def _end(app: Any, overdue: Overdue) -> None:
+    """Kill a process in the middle of its task. The pool replaces it, and acknowledges the message."""
+    task_id, of = overdue.live
+    if overdue.attempt is not None:
+        with contextlib.suppress(*app.database_errors):
+            stop_attempt(app.connections(), task_id, overdue.attempt)
+    for request in _active_requests():
+        # Looked up now: a process that has gone on to its next task is left alone. Pools without processes have ours.
+        pid = request.worker_pid
+        if request.id == task_id and pid and owner(pid) == of and pid != os.getpid():
+            log.warning("process ended in the middle of a task task=%s pid=%s: %s", task_id, pid, overdue.reason)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def install_bootsteps(app: Any) -> None:
     """Add our threads to the workers of ``app``."""
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
+    # Plain Celery tasks on the same workers: the backend keeps their leases.
+    app.steps["worker"].add(LeaseStep)
 
 
 @signals.worker_init.connect

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import pytest
 
 from geoetl.cli.main import main
 from geoetl.config.settings import load_settings
+from geoetl.db.connections import Connection, connect
 from geoetl.engine.services import Services
 from geoetl.local.stack import Stack
 from geoetl.models.refs import BlobRef
@@ -35,6 +36,7 @@ TUNING = {
     "GEOETL_WORKER__LEASE_S": "3",
     "GEOETL_WORKER__HEARTBEAT_S": "0.5",
     "GEOETL_WORKER__REAP_S": "0.5",
+    "GEOETL_WORKER__RESEND_S": "2",
     "GEOETL_RASTER__GDAL_THRESHOLD_BYTES": "20000000",
     "GEOETL_RASTER__BANDS_THRESHOLD_BYTES": "40000000",
     "GEOETL_RASTER__BAND_ROWS": "512",
@@ -52,11 +54,17 @@ class Worker:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
+    def signal(self, number: signal.Signals) -> None:
+        """To the main process and every child."""
+        # The main process first when it is frozen, so that it replaces nobody; its children first when it dies.
+        pids = [*self.children(), self.process.pid]
+        for pid in reversed(pids) if number == signal.SIGSTOP else pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def kill(self) -> None:
         """``kill -9`` of the main process and of every child."""
-        for pid in [*self.children(), self.process.pid]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self.process.wait(10)
 
     def stop(self) -> None:
@@ -79,14 +87,16 @@ class Installation:
     services: Services
     environ: dict[str, str]
 
-    def worker(self, name: str, *queues: str, concurrency: int = 2) -> Worker:
+    def worker(self, name: str, *queues: str, concurrency: int = 2, environ: Mapping[str, str] | None = None) -> Worker:
         log = self.home / "logs" / f"{name}-{time.monotonic_ns()}.log"
         command = [
             sys.executable, "-m", "celery", "-A", "celery_app", "worker", "-Q", ",".join(queues or QUEUES),
             "-n", f"{name}@%h", "--concurrency", str(concurrency), "--loglevel", "INFO",
         ]  # fmt: skip
         with log.open("wb") as out:
-            process = subprocess.Popen(command, cwd=ROOT, env=self.environ, stdout=out, stderr=out)
+            process = subprocess.Popen(
+                command, cwd=ROOT, env={**self.environ, **(environ or {})}, stdout=out, stderr=out
+            )
         worker = Worker(process, log)
         worker.await_line(" ready.")
         return worker
@@ -127,10 +137,24 @@ class Installation:
     def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
         return self.services.connections().execute(query, params).fetchall()
 
+    def business(self) -> Connection:
+        """A connection of its own to the business database; close it."""
+        return connect(self.services.settings.database.business, application_name="acceptance")
+
     def rows(self) -> dict[str, int]:
         """How many rows there are in each table that a submit writes to."""
         tables = ("job", "run", "stage", "task", "outbox", "event")
         return {table: self.sql(f"SELECT count(*) FROM geoetl.{table}")[0][0] for table in tables}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=1, help="how often each chaos scenario is played")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "round_no" in metafunc.fixturenames:
+        # The option exists only where this folder was named on the command line.
+        metafunc.parametrize("round_no", range(1, metafunc.config.getoption("--rounds", default=1) + 1))
 
 
 def eventually(fact: Callable[[], Any], *, within_s: float = 30.0, what: str = "it") -> Any:

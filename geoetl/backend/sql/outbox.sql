@@ -29,3 +29,12 @@ VALUES (%(source)s, %(ref)s, %(envelope)s, %(body)s, now(), %(problem)s)
 -- try_lead --
 -- One relay leads at a time; the lock ends with the session, so a dead leader is replaced at once.
 SELECT pg_try_advisory_lock(hashtextextended('geoetl.relay', 0))
+
+-- depose --
+-- End the session of a leader that has said nothing for long: its process is frozen, or its network is gone. In the
+-- middle of publishing it may wait for the broker, so there it is given longer.
+SELECT pg_terminate_backend(a.pid)
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('geoetl.relay', 0)
+  AND a.state_change < clock_timestamp() - make_interval(secs => CASE a.state WHEN 'idle' THEN %(silent_s)s ELSE %(busy_s)s END)

@@ -4,9 +4,13 @@ VALUES (%(id)s, %(job_type)s, %(version)s, %(spec)s, %(facts)s, %(submitted_by)s
 ON CONFLICT (id) DO NOTHING
 
 -- lock_job --
--- Two submits of the same job meet here.
-SELECT j.current_run, r.no, r.state FROM geoetl.job j LEFT JOIN geoetl.run r ON r.id = j.current_run
-WHERE j.id = %(id)s FOR NO KEY UPDATE OF j
+-- Two submits, or a submit and a cancel, of the same job meet here. Nothing is read from other rows by the statement that
+-- waits: they would be those of its snapshot, from before the wait.
+SELECT id FROM geoetl.job WHERE id = %(job_id)s FOR NO KEY UPDATE
+
+-- current_run --
+-- After lock_job.
+SELECT r.id, r.no, r.state FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run WHERE j.id = %(job_id)s
 
 -- add_run --
 WITH made AS (
@@ -93,10 +97,10 @@ WHERE s.run_id = %(run_id)s AND s.name = %(name)s
 ORDER BY t.idx
 
 -- lock_current_run --
--- Job first, then its run: the order of every statement that opens or closes one.
-SELECT r.id, r.state, r.cur_stage FROM geoetl.run r
-WHERE r.id = (SELECT current_run FROM geoetl.job WHERE id = %(job_id)s FOR NO KEY UPDATE)
-FOR NO KEY UPDATE
+-- After lock_job: job first, then its run, the order of every statement that opens or closes one.
+SELECT r.id, r.state, r.cur_stage FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
+WHERE j.id = %(job_id)s
+FOR NO KEY UPDATE OF r
 
 -- cancel --
 -- One transaction for the run, its open stage, and every waiting task with the callback (R10).
@@ -121,7 +125,8 @@ FROM ended e
 RETURNING id
 
 -- resume_run --
-UPDATE geoetl.run SET state = 'running', error = NULL, finished_at = NULL WHERE id = %(run_id)s
+UPDATE geoetl.run SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
+WHERE id = %(run_id)s
 
 -- resume_tasks --
 -- Every unfinished task of the stage, running ones too, gets a higher attempt and a new budget (R7); in id order, since

@@ -129,7 +129,7 @@ FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id
 WHERE t.id = %(id)s AND t.state = 'running' AND t.worker = %(worker)s
 
 -- heartbeat --
--- Extend the leases of what live processes work on, in one statement (R12); says which attempts must stop (R11).
+-- Extend the leases of what live processes work on, in one statement (R12). A row that somebody holds waits for the next.
 WITH mine AS (
     SELECT t.id
     FROM geoetl.task t
@@ -138,9 +138,15 @@ WITH mine AS (
     FOR UPDATE OF t SKIP LOCKED
 )
 UPDATE geoetl.task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
-FROM mine, geoetl.stage s
-WHERE t.id = mine.id AND s.run_id = t.run_id AND s.no = t.stage_no
-RETURNING t.id, t.attempt, s.state NOT IN ('running', 'completing')
+FROM mine WHERE t.id = mine.id
+RETURNING t.id, t.worker
+
+-- held --
+-- Which live processes own what they work on, and which of them must stop (R11).
+SELECT t.id, t.worker, t.attempt, s.state NOT IN ('running', 'completing')
+FROM unnest(%(ids)s::uuid[], %(workers)s::text[]) AS live (id, worker)
+JOIN geoetl.task t ON t.id = live.id AND t.worker = live.worker AND t.state = 'running'
+JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
 
 -- must_stop --
 -- Whether an attempt has lost its task or works for a closed stage.

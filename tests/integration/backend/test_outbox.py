@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from kombu.exceptions import OperationalError
 
-from geoetl.backend.messages import Captured, Message, capture
-from geoetl.backend.relay import Chore, Relay, enqueue
+from geoetl.backend.messages import SEND_HEADER, Captured, Message, capture
+from geoetl.backend.relay import SQL, Chore, Relay, enqueue
 
 
 def queued(app) -> list[tuple[str, list, dict]]:
@@ -79,7 +79,9 @@ def test_a_captured_message_is_what_a_direct_publish_sends(app):
     Relay(app, sources={}).drain()
     ((_, args, headers),) = queued(app)
 
-    assert (args, headers) == (direct_args, direct)
+    assert args == direct_args
+    assert headers.pop(SEND_HEADER) != direct.pop(SEND_HEADER)
+    assert headers == direct
 
 
 def test_relays_that_drain_at_once_publish_each_message_once(app):
@@ -148,6 +150,21 @@ def test_one_relay_leads_and_the_other_takes_over(make_app):
             eventually(second.is_leading.is_set, within_s=5.0)
 
 
+def test_a_leader_that_is_frozen_is_deposed(app, connections):
+    frozen = psycopg.connect(connections.target.conninfo(application_name="frozen"), autocommit=True)
+    frozen.execute(SQL["try_lead"])
+    relay = Relay(app, sources={})
+    relay.standby_s, relay.silent_s = 0.1, 0.5
+    with running(relay):
+        assert not relay.is_leading.wait(0.3)
+
+        eventually(relay.is_leading.is_set)
+
+    with pytest.raises(psycopg.OperationalError, match="terminating connection"):
+        frozen.execute("SELECT 1")
+    frozen.close()
+
+
 def test_a_relay_goes_on_after_its_session_was_ended(app, connections):
     relay = Relay(app, sources={})
     with running(relay):
@@ -171,6 +188,16 @@ def test_the_leader_does_its_chores(app):
 
     with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
         assert done.wait(5)
+
+
+def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):
+    def chore(conn) -> int:
+        return conn.execute("SELECT 1 / 0").rowcount
+
+    commit(app, app.signature("add", (1, 1)))
+
+    with running(Relay(app, sources={}, chores=[Chore("broken", 0.1, chore)])):
+        eventually(lambda: queued(app))
 
 
 def test_a_plain_result_is_stored_and_read(app):

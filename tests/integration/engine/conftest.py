@@ -14,7 +14,7 @@ from geoetl.backend.relay import Relay
 from geoetl.chains.definition import JobSpec
 from geoetl.chains.noop import Noop
 from geoetl.config import DatabaseTarget, Settings
-from geoetl.db.connections import ConnectionSource
+from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
@@ -114,7 +114,13 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             storage={"bronze": {"connection_string": _ACCOUNT}, "silver": {"connection_string": _ACCOUNT}},
             broker={"connection_string": "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;"},
         )
-        app = OutboxCelery("engine-test", broker="memory://", connections=connections, set_as_current=False)
+        app = OutboxCelery(
+            "engine-test",
+            broker="memory://",
+            connections=connections,
+            database_errors=DATABASE_ERRORS,
+            set_as_current=False,
+        )
         exchange = Exchange("geoetl", type="direct")
         app.conf.task_queues = [Queue(name, exchange, routing_key=name) for name in ("standard", "gdal")]
         ledger = StageLedger(connections, lease_s=lease_s)
@@ -160,3 +166,9 @@ def eventually(condition: Callable[[], Any], *, within_s: float = 10.0) -> Any:
         assert time.monotonic() < until, f"not within {within_s} s"
         time.sleep(0.02)
     return answer
+
+
+def claim_work(engine, index=0, owner="w1:1") -> Claim:
+    claim = engine.claim(engine.task_ids(1)[index], owner)
+    assert claim is not None
+    return claim

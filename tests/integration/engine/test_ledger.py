@@ -1,21 +1,12 @@
 """Claims, leases, the barrier, failure, cancel and resume: the rules R1 to R14 on real SQL."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
+from celery.app.task import Context
 
-from geoetl.backend.ledger import Claim
 from geoetl.engine import control
-from geoetl.engine.completion import complete_stage
-from geoetl.engine.heartbeat import beat
-from geoetl.errors import BadData, InvalidInput, TransientError
-
-
-def claim_work(engine, index=0, owner="w1:1") -> Claim:
-    claim = engine.claim(engine.task_ids(1)[index], owner)
-    assert claim is not None
-    return claim
+from geoetl.errors import BadData, TransientError
+from tests.integration.engine.conftest import claim_work
 
 
 def test_a_duplicate_finds_nothing_to_claim(engine):
@@ -66,21 +57,6 @@ def test_a_callback_cannot_be_claimed_while_its_stage_runs(engine):
     engine.start_work_stage()
 
     assert engine.claim(engine.callback_id(1)) is None
-
-
-def test_a_callback_of_a_cancelled_job_starts_nothing(engine):
-    submission = engine.submit()
-    (task_id,) = engine.bells()
-    engine.run(engine.claim(task_id))
-    (callback_id,) = engine.bells()
-    callback = engine.claim(callback_id)
-    result, effect = complete_stage(engine.services, callback)
-    assert control.cancel(engine.services, submission.job_id)
-
-    assert engine.services.ledger.finish(callback, result, [effect]) is False
-
-    assert engine.states() == {"run": "cancelled", "stages": [("cancelled", 0)], "tasks": ["cancelled", "succeeded"]}
-    assert engine.bells() == []
 
 
 def test_a_failure_closes_stage_and_run_and_skips_what_waits(engine):
@@ -187,26 +163,6 @@ def test_an_expired_last_attempt_fails_the_job(engine, expire_leases):
     assert engine.sql("SELECT error->>'code' FROM geoetl.run") == [("lease-expired",)]
 
 
-def test_a_heartbeat_keeps_only_the_leases_of_the_named_process(engine):
-    engine.start_work_stage()
-    mine, other = claim_work(engine, 0, "w1:1"), claim_work(engine, 1, "w1:2")
-    engine.sql("UPDATE geoetl.task SET lease_until = now() + interval '1 second' WHERE state = 'running'")
-
-    to_stop = beat(engine.services.connections(), {mine.task_id: "w1:1", other.task_id: "w1:1"}, lease_s=30)
-
-    longer = engine.sql("SELECT id FROM geoetl.task WHERE lease_until > now() + interval '10 seconds'")
-    assert [str(row[0]) for row in longer] == [mine.task_id]
-    assert to_stop == set()
-
-
-def test_a_heartbeat_tells_which_attempts_must_stop(engine):
-    submission = engine.start_work_stage()
-    claim = claim_work(engine)
-    control.cancel(engine.services, submission.job_id)
-
-    assert beat(engine.services.connections(), {claim.task_id: "w1:1"}, lease_s=30) == {claim.task_id}
-
-
 def test_a_task_that_is_retried_into_a_failed_stage_is_skipped_by_the_reaper(engine):
     engine.start_work_stage()
     retried, failing = claim_work(engine, 0), claim_work(engine, 1)
@@ -219,95 +175,31 @@ def test_a_task_that_is_retried_into_a_failed_stage_is_skipped_by_the_reaper(eng
     assert engine.states()["tasks"][3] == "skipped"
 
 
-def test_a_message_that_nobody_claimed_is_sent_again_and_the_wait_doubles(engine):
+def test_a_finish_whose_session_was_ended_is_repeated_and_accepted(engine):
     engine.start_work_stage(tasks=1)
-    (task_id,) = engine.bells()
-    conn = engine.services.connections()
-    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '61 seconds' WHERE id = %s", task_id)
+    claim = claim_work(engine)
+    ends = []
 
-    assert engine.reaper.resend(conn) == 1
-    assert engine.bells() == [task_id]
-    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '61 seconds' WHERE id = %s", task_id)
-    assert engine.reaper.resend(conn) == 0
-    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '121 seconds' WHERE id = %s", task_id)
-    assert engine.reaper.resend(conn) == 1
+    def end_the_first(conn) -> None:
+        if not ends:
+            ends.append(conn)
+            conn.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    request = Context(ledger="stage", claim=claim, effects=[end_the_first])
+    engine.services.app.backend.mark_as_done(claim.task_id, {"square": 0}, request)
+
+    assert len(ends) == 1
+    assert engine.states()["stages"][1] == ("completing", 0)
+    assert engine.sql("SELECT attempt, state FROM geoetl.task WHERE id = %s", claim.task_id) == [(1, "succeeded")]
 
 
-def test_resume_runs_what_is_unfinished_and_keeps_what_succeeded(engine):
+def test_what_the_reaper_ends_in_a_closed_stage_is_told(engine, expire_leases):
     submission = engine.start_work_stage()
-    engine.bells()
-    done, failing, zombie = (claim_work(engine, index) for index in range(3))
-    engine.run(done)
-    engine.services.ledger.fail(failing, BadData("broken"), None)
+    claim = claim_work(engine)
+    control.cancel(engine.services, submission.job_id)
+    expire_leases()
 
-    control.resume(engine.services, submission.job_id)
+    assert engine.reaper.reap(engine.services.connections()) == 1
 
-    assert engine.run(zombie) is False
-    assert set(engine.bells()) == {failing.task_id, zombie.task_id}
-    for task_id in (failing.task_id, zombie.task_id):
-        claim = engine.claim(task_id)
-        assert claim.attempt == 3
-        assert engine.run(claim)
-    engine.work_off()
-    assert engine.states()["run"] == "completed"
-
-
-def test_resume_rings_only_the_callback_when_the_barrier_was_reached(engine):
-    submission = engine.submit()
-    (task_id,) = engine.bells()
-    engine.run(engine.claim(task_id))
-    (callback_id,) = engine.bells()
-    callback = engine.claim(callback_id)
-    engine.services.ledger.fail(callback, BadData("cannot be planned"), None)
-    assert engine.states()["run"] == "failed"
-
-    control.resume(engine.services, submission.job_id)
-
-    assert engine.bells() == [callback_id]
-    assert engine.run(engine.claim(callback_id))
-    engine.work_off()
-    assert engine.states()["run"] == "completed"
-
-
-def test_a_running_job_cannot_be_resumed(engine):
-    submission = engine.submit()
-
-    with pytest.raises(InvalidInput, match="only a failed or cancelled job"):
-        control.resume(engine.services, submission.job_id)
-
-
-def test_finish_fail_cancel_and_resume_never_deadlock(engine):
-    submission = engine.start_work_stage(tasks=60)
-    claims = [claim_work(engine, index) for index in range(60)]
-    errors: list[BaseException] = []
-    start = threading.Barrier(4)
-
-    def guarded(work):
-        try:
-            start.wait()
-            work()
-        except BaseException as exc:
-            errors.append(exc)
-
-    def control_loop():
-        for _ in range(10):
-            control.cancel(engine.services, submission.job_id)
-            control.resume(engine.services, submission.job_id)
-
-    works = [
-        lambda: [engine.run(claim) for claim in claims[:30]],
-        lambda: [engine.services.ledger.retry(claim, TransientError("away"), 0.0) for claim in claims[30:]],
-        lambda: [
-            beat(engine.services.connections(), {c.task_id: "w1:1" for c in claims}, lease_s=30) for _ in range(20)
-        ],
-        control_loop,
-    ]
-    threads = [threading.Thread(target=guarded, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-
-    assert errors == []
-    engine.work_off()
-    assert engine.states()["run"] == "completed"
+    told = engine.sql("SELECT task_id::text, attempt, worker FROM geoetl.event WHERE what = 'task stopped'")
+    assert told == [(claim.task_id, 1, "w1:1")]

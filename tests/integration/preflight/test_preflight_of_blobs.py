@@ -12,14 +12,14 @@ from pydantic import BaseModel
 from geoetl.errors import PreflightFailed
 from geoetl.models.raster import BlobFacts
 from geoetl.models.refs import BlobRef
-from geoetl.preflight.blobs import BLOBS_EXIST, blobs_exist
+from geoetl.preflight.blobs import BLOB_EXISTS_WITH_SIZE, blob_exists_with_size
 from geoetl.preflight.checks import CannotCheckNow, PreflightReport, Services
 from geoetl.preflight.collections import collection_exists
 from geoetl.preflight.runner import run_checks
 from geoetl.storage.azure import AzureBlobStore
 from geoetl.storage.azure_account import TierAccess
 
-CHECKS = (blobs_exist("sources"), collection_exists("collection"))
+CHECKS = (blob_exists_with_size("sources"), collection_exists("collection"))
 
 
 class Spec(BaseModel):
@@ -68,7 +68,7 @@ def test_every_problem_is_found_at_once_and_facts_are_kept(store: AzureBlobStore
     for finding, named in zip(report.findings[:3], sources[1:], strict=True):
         assert named in finding.message
         assert finding.hint
-    fact = report.facts[BLOBS_EXIST]["sources[0]"]
+    fact = report.facts[BLOB_EXISTS_WITH_SIZE]["sources[0]"]
     assert isinstance(fact, BlobFacts)
     assert (fact.size_bytes, fact.etag) == (1000, store.properties(BlobRef(sources[0])).etag)
     with pytest.raises(PreflightFailed, match="5 problems"):
@@ -80,7 +80,7 @@ def test_many_sources_are_checked_and_accepted(store: AzureBlobStore, folder: st
     store.upload(ref, b"x", content_type="image/tiff")
     report = preflight(store, Spec(sources=(ref,) * 500))
     report.require_accepted()
-    assert len(report.facts[BLOBS_EXIST]) == 500
+    assert len(report.facts[BLOB_EXISTS_WITH_SIZE]) == 500
 
 
 def test_store_that_is_away_is_cannot_check_now_and_soon(azurite: str, folder: str):
@@ -90,6 +90,6 @@ def test_store_that_is_away_is_cannot_check_now_and_soon(azurite: str, folder: s
     report = preflight(store, Spec(sources=(BlobRef(f"{folder}/a.tif"),) * 10_000))
     store.close()
     assert report.findings == ()
-    with pytest.raises(CannotCheckNow, match="blobs-exist cannot be checked now"):
+    with pytest.raises(CannotCheckNow, match="blob-exists-with-size cannot be checked now"):
         report.require_accepted()
     assert time.monotonic() - started < 10

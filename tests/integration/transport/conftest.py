@@ -145,10 +145,10 @@ def client_for(connection_string: str) -> Iterator[Callable[..., Celery]]:
     """Make Celery apps that publish to a queue as any client would."""
     apps: list[Celery] = []
 
-    def make(queue: str, string: str | None = None) -> Celery:
+    def make(queue: str, string: str | None = None, *, lock_s: float = 2) -> Celery:
         app = Celery("client", broker="servicebus://", set_as_current=False)
         app.conf.update(
-            broker_transport_options={"connection_string": string or connection_string, "lock_duration_s": 2},
+            broker_transport_options={"connection_string": string or connection_string, "lock_duration_s": lock_s},
             task_default_queue=queue,
             task_ignore_result=True,
         )

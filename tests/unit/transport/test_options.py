@@ -38,7 +38,7 @@ def test_options_of_kombu_itself_pass_in_silence(caplog):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("lock_duration_s", 301), ("lock_duration_s", 0), ("max_delivery_count", 0), ("send_attempts", 0),
-     ("transport_type", "websocket")],
+     ("transport_type", "http"), ("http_proxy", "proxy:3128"), ("http_proxy", "http://me:a/b@proxy:3128")],
 )  # fmt: skip
 def test_value_that_cannot_be_honoured_is_refused(name, value):
     with pytest.raises(InvalidOptionError, match=name):

@@ -5,7 +5,7 @@ import inspect
 import pytest
 from azure.servicebus import ServiceBusClient
 from azure.servicebus._common import constants
-from azure.servicebus._pyamqp import _connection, cbs, client, receiver
+from azure.servicebus._pyamqp import _connection, _transport, cbs, client, receiver
 from azure.servicebus._pyamqp.constants import LinkState
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from azure.servicebus.exceptions import (
@@ -80,6 +80,14 @@ def test_disposition_is_sent_and_confirmed_as_expected():
 def test_connection_reads_one_frame_and_keeps_itself_alive():
     assert inspect.signature(_connection.Connection.listen).parameters["batch"].default == 1
     assert list(inspect.signature(_connection.Connection._get_remote_timeout).parameters) == ["self", "now"]
+
+
+def test_transports_keep_what_they_read_too_much():
+    for made in (_transport.SSLTransport("host"), _transport.WebSocketTransport("host")):
+        assert made.sock is None
+        assert made._read_buffer.getbuffer().nbytes == 0
+    reading = inspect.getsource(_transport.WebSocketTransport._read)
+    assert "self._read_buffer = BytesIO(data[n:])" in reading
 
 
 def test_authenticator_refreshes_when_asked():
