@@ -14,7 +14,6 @@ _SLOW_BYTES_PER_S = 10 * _MIB
 _BAND_MEMORY_BYTES = 450 * _MIB
 _MIN_TIME_LIMIT_S = 600
 _MAX_TIME_LIMIT_S = 12 * 3600
-#: Formats that only the GDAL image's build can open are not accepted yet: the wheel's list is the list.
 
 
 @dataclass(frozen=True, slots=True)
