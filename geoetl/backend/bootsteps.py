@@ -20,6 +20,15 @@ _BEATS_PER_LEASE = 3
 _RESTART_S = 1.0
 
 
+def active_requests() -> list[Any]:
+    """What the pool has accepted, each with the process that has it: what a dead process held is not among them."""
+    while True:
+        try:
+            return [request for request in worker_state.active_requests if request.worker_pid]
+        except RuntimeError:  # the main thread added one meanwhile
+            continue
+
+
 class ThreadStep(celery.bootsteps.StartStopStep):
     """A bootstep whose body is a loop in one thread, started after the pool: the first fork must see no thread."""
 
@@ -91,12 +100,7 @@ class LeaseStep(ThreadStep):
         """Renew until stopped."""
         claims = app.backend.claims
         while not self._stop.wait(claims.lease_s / _BEATS_PER_LEASE):
-            # The pool has accepted these and says which process has each: what a dead process held is not among them.
-            live = {
-                request.id: owner(request.worker_pid)
-                for request in list(worker_state.active_requests)
-                if request.worker_pid
-            }
+            live = {request.id: owner(request.worker_pid) for request in active_requests()}
             if not live:
                 continue
             try:

@@ -9,7 +9,19 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from geoetl.chains.definition import JobDefinition, JobSpec, Outline, Progress, Stage, TaskCall
-from geoetl.chains.routing import route_raster
+from geoetl.chains.large_rasters import (
+    assemble_call,
+    assemble_label,
+    bands_of,
+    converted,
+    encode_calls,
+    encode_outlines,
+    route_source,
+)
+from geoetl.chains.routing import Route, route_assembly
+from geoetl.config.raster import RasterSettings
+from geoetl.gdal.bands import is_striped
+from geoetl.models.bigcog import AssembledCog, SharedCog
 from geoetl.models.catalogue import StacId
 from geoetl.models.raster import (
     CatalogueInput,
@@ -91,11 +103,24 @@ def _header(progress: Progress, index: int) -> RasterFacts:
     return RasterFacts.model_validate(progress.facts[RASTER_HEADERS][f"sources[{index}]"])
 
 
+def _route(spec: ProcessRaster, header: RasterFacts, limits: RasterSettings) -> tuple[Route, int]:
+    """How a source is converted, and by how many bands: 0 is one task that does it whole."""
+    return route_source(
+        header,
+        limits,
+        profile=spec.profile,
+        resampling=spec.resampling,
+        target_crs=spec.target_crs,
+        nodata=spec.nodata,
+    )
+
+
 def inspect(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
-    """Read every block of every source once, before anything is made of it."""
+    """Read every block of every source once, before anything is made of it; of very large ones, the header."""
     calls: list[TaskCall] = []
     for index, (source, item_id) in enumerate(zip(spec.sources, spec.ids, strict=True)):
         header = _header(progress, index)
+        route, bands = _route(spec, header, progress.settings.raster)
         given = InspectInput(
             source=source,
             etag=header.blob.etag,
@@ -105,52 +130,89 @@ def inspect(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
             datetime=spec.datetime,
             start_datetime=spec.start_datetime,
             end_datetime=spec.end_datetime,
+            header_only=bands > 0,
         )
-        calls.append(
-            TaskCall(
-                TaskName.RASTER_INSPECT,
-                given,
-                label=f"inspect {source.name}",
-                route=route_raster(header, progress.settings.raster),
-            )
-        )
+        calls.append(TaskCall(TaskName.RASTER_INSPECT, given, label=f"inspect {source.name}", route=route))
     return calls
 
 
 def convert(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
-    """One COG a source."""
-    container = progress.settings.storage.silver.container
+    """One COG a source, by one task or by one task a band."""
+    calls: list[TaskCall] = []
     inspected = progress.results("inspect", InspectOutput)
-    return [
-        TaskCall(
-            TaskName.RASTER_CONVERT,
-            ConvertInput(
-                source=source,
-                etag=found.facts.blob.etag,
-                target=cog_ref(container, spec.collection, item_id, progress.run_id),
-                facts=found.facts,
-                source_crs=spec.source_crs,
-                target_crs=spec.target_crs,
-                profile=spec.profile,
-                resampling=spec.resampling,
-                nodata=spec.nodata,
-            ),
-            label=f"convert {source.name}",
-            route=route_raster(found.facts, progress.settings.raster),
+    for index, found in enumerate(inspected):
+        source, header = spec.sources[index], _header(progress, index)
+        route, bands = _route(spec, header, progress.settings.raster)
+        if found.header_only:
+            # Limits may have been changed since the inspection: what it left for the bands to check, bands must check.
+            bands = bands or bands_of(header, progress.settings.raster)
+            calls += encode_calls(_shared_cog(spec, progress, index), route, bands)
+            continue
+        given = ConvertInput(
+            source=source,
+            etag=found.facts.blob.etag,
+            target=_target(spec, progress, index),
+            facts=found.facts,
+            source_crs=spec.source_crs,
+            target_crs=spec.target_crs,
+            profile=spec.profile,
+            resampling=spec.resampling,
+            nodata=spec.nodata,
         )
-        for source, item_id, found in zip(spec.sources, spec.ids, inspected, strict=True)
-    ]
+        calls.append(TaskCall(TaskName.RASTER_CONVERT, given, label=f"convert {source.name}", route=route))
+    return calls
+
+
+def assemble(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
+    """One task for each source that was encoded band by band."""
+    inspected = progress.results("inspect", InspectOutput)
+    calls: list[TaskCall] = []
+    for index, (found, made) in enumerate(zip(inspected, converted(progress), strict=True)):
+        if isinstance(made, list):
+            cog = _shared_cog(spec, progress, index)
+            calls.append(assemble_call(cog, found.facts, made, route_assembly(found.facts, progress.settings.raster)))
+    return calls
+
+
+def _target(spec: ProcessRaster, progress: Progress, index: int) -> BlobRef:
+    return cog_ref(progress.settings.storage.silver.container, spec.collection, spec.ids[index], progress.run_id)
+
+
+def _shared_cog(spec: ProcessRaster, progress: Progress, index: int) -> SharedCog:
+    header = _header(progress, index)
+    return SharedCog(
+        source=spec.sources[index],
+        etag=header.blob.etag,
+        target=_target(spec, progress, index),
+        band_rows=progress.settings.raster.band_rows,
+        is_striped=is_striped(header),
+        source_crs=spec.source_crs,
+        profile=spec.profile,
+        resampling=spec.resampling,
+        nodata=spec.nodata,
+    )
 
 
 def outline_convert(spec: ProcessRaster, progress: Progress) -> Sequence[Outline]:
-    """The header's facts decide the queue, the inspection will not change them."""
+    """The header's facts decide, the inspection will not change them."""
+    outlines: list[Outline] = []
+    for index, source in enumerate(spec.sources):
+        route, bands = _route(spec, _header(progress, index), progress.settings.raster)
+        if bands:
+            outlines += encode_outlines(source.name, route, bands)
+        else:
+            outlines.append(Outline(TaskName.RASTER_CONVERT, f"convert {source.name}", route))
+    return outlines
+
+
+def outline_assemble(spec: ProcessRaster, progress: Progress) -> Sequence[Outline]:
+    """One task for each source that is encoded band by band."""
+    limits = progress.settings.raster
+    headers = [_header(progress, index) for index in range(len(spec.sources))]
     return [
-        Outline(
-            TaskName.RASTER_CONVERT,
-            f"convert {source.name}",
-            route_raster(_header(progress, index), progress.settings.raster),
-        )
-        for index, source in enumerate(spec.sources)
+        Outline(TaskName.RASTER_ASSEMBLE, assemble_label(source.name), route_assembly(header, limits))
+        for source, header in zip(spec.sources, headers, strict=True)
+        if _route(spec, header, limits)[1]
     ]
 
 
@@ -167,15 +229,19 @@ def _publish_label(spec: ProcessRaster) -> str:
 def catalogue(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
     """All items at once: a run is visible whole or not at all."""
     inspected = progress.results("inspect", InspectOutput)
-    products = progress.results("convert", CogProduct)
-    items = tuple(
-        ItemInput(item_id=item_id, product=product, inspected=found)
-        for item_id, product, found in zip(spec.ids, products, inspected, strict=True)
-    )
+    assembled = iter(progress.results("assemble", AssembledCog))
+    items: list[ItemInput] = []
+    for item_id, found, made in zip(spec.ids, inspected, converted(progress), strict=True):
+        if isinstance(made, CogProduct):
+            items.append(ItemInput(item_id=item_id, product=made, inspected=found))
+        else:
+            whole = next(assembled)
+            known = found.model_copy(update={"statistics": whole.statistics})
+            items.append(ItemInput(item_id=item_id, product=whole.product, inspected=known))
     given = CatalogueInput(
         collection=spec.collection,
         create_collection=spec.create_collection,
-        items=items,
+        items=tuple(items),
         job_id=progress.job_id,
         processed_by=f"geoetl {version('geoetl')}",
     )
@@ -198,6 +264,7 @@ definition = JobDefinition(
     stages=(
         Stage("inspect", inspect),
         Stage("convert", convert, outline_convert),
+        Stage("assemble", assemble, outline_assemble),
         Stage("catalogue", catalogue, outline_catalogue),
     ),
     is_published=True,

@@ -76,6 +76,9 @@ def print_plan(made: JobPreview) -> None:
             output.say(f"\nStage {number}: {stage.name}, planned when stage {number - 1} is complete")
             continue
         count = len(stage.tasks)
+        if count == 0:
+            output.say(f"\nStage {number}: {stage.name}, nothing to do")
+            continue
         output.say(f"\nStage {number}: {stage.name}, {count} task{'' if count == 1 else 's'}")
         output.table(
             "task",

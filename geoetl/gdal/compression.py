@@ -18,6 +18,11 @@ def is_complex(band: BandFacts) -> bool:
     return band.dtype.startswith(("complex", "cint"))
 
 
+def is_categorical(facts: RasterFacts) -> bool:
+    """Whether values must not be blended: classes, flags, and complex numbers, whose average cancels out."""
+    return any(band.has_palette or band.bits == 1 or is_complex(band) for band in facts.bands)
+
+
 def profile_problem(profile: ProfileName, facts: RasterFacts, *, has_nodata: bool) -> str | None:
     """Why this profile cannot hold this raster, as the end of a sentence; None where it can.
 

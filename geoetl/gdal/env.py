@@ -19,7 +19,6 @@ _HARDENING: dict[str, str | int | bool] = {
     "GTIFF_IGNORE_READ_ERRORS": False,
     # A VRT may carry Python code; none of ours does, and no other VRT is opened.
     "GDAL_VRT_ENABLE_PYTHON": "NO",
-    "GDAL_CACHEMAX": CACHE_BYTES,
     # Masks belong into the file (GDAL writes a .msk beside it otherwise).
     "GDAL_TIFF_INTERNAL_MASK": True,
 }
@@ -40,12 +39,21 @@ _NETWORK: dict[str, str | int | bool] = {
 }
 
 
-def gdal_env(access_options: Mapping[str, str] | None = None, *, threads: int = 1) -> rasterio.Env:
+def gdal_env(
+    access_options: Mapping[str, str] | None = None, *, threads: int = 1, cache_bytes: int = CACHE_BYTES
+) -> rasterio.Env:
     """Settings for a block of GDAL work, to be entered with ``with``.
 
     Args:
         access_options: How to reach the storage (``GdalAccess.options``); forgotten when the block ends.
         threads: For decoding, encoding and warping.
+        cache_bytes: Of GDAL's block cache, which the process keeps full once it was.
     """
-    options: dict[str, Any] = {**_HARDENING, **_NETWORK, **(access_options or {}), "GDAL_NUM_THREADS": str(threads)}
+    options: dict[str, Any] = {
+        **_HARDENING,
+        **_NETWORK,
+        **(access_options or {}),
+        "GDAL_NUM_THREADS": str(threads),
+        "GDAL_CACHEMAX": cache_bytes,
+    }
     return rasterio.Env(session=None, **options)

@@ -12,7 +12,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from geoetl.errors import BadData, SystemFault, TransientError
-from geoetl.gdal.env import gdal_env
+from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.storage.base import GdalAccess
 
 # A missing georeference is a finding of ours, not a warning. Set once for the process: ``catch_warnings`` around each
@@ -44,7 +44,9 @@ _QUERY = re.compile(r"\?[^\s'\"]+")
 
 
 @contextmanager
-def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads: int = 1) -> Generator[DatasetReader]:
+def open_raster(
+    access: GdalAccess, ref: str, *, driver: str = "GTiff", threads: int = 1, cache_bytes: int = CACHE_BYTES
+) -> Generator[DatasetReader]:
     """Open one raster for reading, with the hardened settings for as long as the block lasts.
 
     Args:
@@ -52,13 +54,14 @@ def open_raster(access: GdalAccess, ref: str, *, driver: str = "GTiff", threads:
         ref: What messages call it; the reference the user knows.
         driver: The one GDAL driver allowed, as ``formats.sniff`` decided.
         threads: For decoding.
+        cache_bytes: Of GDAL's block cache.
 
     Raises:
         BadData: ``unreadable-raster``: GDAL cannot open it.
         SystemFault: ``access-refused``: the storage knows us not.
         TransientError: The storage did not answer.
     """
-    with gdal_env(access.options, threads=threads):
+    with gdal_env(access.options, threads=threads, cache_bytes=cache_bytes):
         with gdal_errors(ref, "Opening", access=access):
             dataset = rasterio.open(access.path, driver=driver, sharing=False, **_OPEN_OPTIONS[driver])
         with dataset:

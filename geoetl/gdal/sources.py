@@ -11,11 +11,15 @@ from rasterio.errors import CRSError
 from rasterio.io import DatasetReader
 
 from geoetl.errors import BadData, InvalidInput
-from geoetl.gdal.env import gdal_env
+from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
 from geoetl.gdal.header import Nodata, dtype_holds
 from geoetl.gdal.open import gdal_errors, open_raster
-from geoetl.storage.base import GdalAccess
+from geoetl.models.refs import BlobRef
+from geoetl.storage.base import BlobChanged, BlobNotFound, BlobStore, GdalAccess
+
+#: For sources that are read once from top to bottom, in whole blocks: nothing is read again but a few rows.
+_STREAMED_CACHE_BYTES = 32 * 1024 * 1024
 
 
 def driver_of(path: Path, ref: str) -> str:
@@ -25,7 +29,11 @@ def driver_of(path: Path, ref: str) -> str:
         BadData: ``unsupported-format``: not a raster that is accepted.
     """
     with path.open("rb") as file:
-        found = sniff(file.read(HEAD_BYTES))
+        return _driver_of(file.read(HEAD_BYTES), ref)
+
+
+def _driver_of(head: bytes, ref: str) -> str:
+    found = sniff(head)
     if found.driver is None:
         raise BadData(
             f"Opening {ref} as a raster failed: it is {found.name}.",
@@ -70,17 +78,86 @@ def open_source(
         BadData: It cannot be opened.
         InvalidInput: ``source_crs`` or ``nodata`` cannot be.
     """
-    driver = driver_of(path, ref)
+    with _open_described(
+        GdalAccess(str(path), {}), ref, driver_of(path, ref), path.with_suffix(".geoetl.vrt"),
+        source_crs=source_crs, nodata=nodata, threads=threads,
+    ) as src:  # fmt: skip
+        yield src
+
+
+@contextmanager
+def open_blob_source(
+    store: BlobStore,
+    ref: BlobRef,
+    scratch: Path,
+    *,
+    etag: str,
+    life_s: int,
+    source_crs: str | None = None,
+    nodata: Nodata = None,
+    threads: int = 1,
+) -> Generator[DatasetReader]:
+    """Open a source where it lies, to be read piece by piece: nothing is copied.
+
+    Args:
+        store: Where it lies.
+        ref: The source.
+        scratch: An empty folder of ours, for a VRT where something is given.
+        etag: The version that was checked; GDAL itself does not look at it, so it is looked at before and after.
+        life_s: How long it will be read at most.
+        source_crs: As in ``open_source``.
+        nodata: As in ``open_source``.
+        threads: For decoding.
+
+    Raises:
+        BadData: As ``open_source``; ``source-changed``: it is not, or no longer, the version of that ETag.
+        InvalidInput: As ``open_source``.
+        TransientError: The storage did not answer.
+    """
+    try:
+        head = store.read_range(ref, offset=0, length=HEAD_BYTES, etag=etag)
+        access = store.gdal_access(ref, life_s=life_s)
+        with _open_described(
+            access, ref, _driver_of(head, ref), scratch / "source.geoetl.vrt",
+            source_crs=source_crs, nodata=nodata, threads=threads, cache_bytes=_STREAMED_CACHE_BYTES,
+        ) as src:  # fmt: skip
+            yield src
+        store.read_range(ref, offset=0, length=1, etag=etag)
+    except (BlobChanged, BlobNotFound) as exc:
+        raise source_changed(ref, etag, exc) from exc
+
+
+def source_changed(ref: BlobRef, etag: str, exc: BlobChanged | BlobNotFound) -> BadData:
+    """The error of a source that is not what it was at submit."""
+    what = "deleted" if isinstance(exc, BlobNotFound) else "replaced"
+    return BadData(
+        f"Reading {ref} failed: it was {what} after the job was submitted (it was checked with ETag {etag}).",
+        code="source-changed",
+        hint="Submit the job again, so that the present version is checked and used.",
+    )
+
+
+@contextmanager
+def _open_described(
+    access: GdalAccess,
+    ref: str,
+    driver: str,
+    vrt: Path,
+    *,
+    source_crs: str | None,
+    nodata: Nodata,
+    threads: int,
+    cache_bytes: int = CACHE_BYTES,
+) -> Generator[DatasetReader]:
     if source_crs is None and nodata is None:
-        with open_raster(GdalAccess(str(path), {}), ref, driver=driver, threads=threads) as src:
+        with open_raster(access, ref, driver=driver, threads=threads, cache_bytes=cache_bytes) as src:
             yield src
         return
-    vrt = path.with_suffix(".geoetl.vrt")
-    with open_raster(GdalAccess(str(path), {}), ref, driver=driver) as src, gdal_errors(ref, "Describing"):
+    with open_raster(access, ref, driver=driver) as src, gdal_errors(ref, "Describing", access=access):
         rasterio.shutil.copy(src, str(vrt), driver="VRT")
     with (
-        gdal_env(),
-        gdal_errors(ref, "Setting the CRS and nodata of"),
+        gdal_env(access.options),
+        gdal_errors(ref, "Setting the CRS and nodata of", access=access),
         rasterio.open(vrt, "r+", driver="VRT") as described,
     ):
         if source_crs is not None:
@@ -88,7 +165,8 @@ def open_source(
         if nodata is not None:
             _set_nodata(described, nodata, ref)
     try:
-        with open_raster(GdalAccess(str(vrt), {}), ref, driver="VRT", threads=threads) as src:
+        described_at = GdalAccess(str(vrt), access.options)
+        with open_raster(described_at, ref, driver="VRT", threads=threads, cache_bytes=cache_bytes) as src:
             yield src
     finally:
         vrt.unlink()

@@ -98,6 +98,8 @@ class InspectInput(Model):
     start_datetime: dt.datetime | None = None
     end_datetime: dt.datetime | None = None
     datetime: dt.datetime | None = None
+    header_only: bool = False
+    """A very large source: its pixels are checked by the tasks that encode them, band by band."""
 
 
 class BandStatistics(Model):
@@ -115,7 +117,8 @@ class InspectOutput(Model):
 
     facts: RasterFacts
     statistics: tuple[BandStatistics | None, ...]
-    """Per band; None where the dtype has no order (complex)."""
+    """Per band; None where the dtype has no order (complex). Empty where the header alone was read."""
+    header_only: bool = False
     datetime: dt.datetime | None = None
     """Acquisition: from the job's options, else from the TIFF's own tag; None with start and end given."""
     start_datetime: dt.datetime | None = None
@@ -149,6 +152,7 @@ class CogProduct(Model):
     etag: str
     size_bytes: int
     sha256: str
+    """Empty where many tasks wrote it: nobody has seen all its bytes in one place."""
     facts: RasterFacts
     """Read back from the written file."""
     footprint: dict[str, object]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from geoetl.models import inventory, noop, raster
+from geoetl.models import bigcog, inventory, noop, raster
 from geoetl.models.base import Model
 
 
@@ -19,6 +19,8 @@ class TaskName(StrEnum):
     NOOP_WORK = "noop.work"
     RASTER_INSPECT = "raster.inspect"
     RASTER_CONVERT = "raster.convert"
+    RASTER_ENCODE_BAND = "raster.encode_band"
+    RASTER_ASSEMBLE = "raster.assemble"
     STAC_PUBLISH = "stac.publish"
 
 
@@ -47,6 +49,12 @@ TASKS: Mapping[TaskName, TaskContract] = {
     TaskName.NOOP_WORK: TaskContract(noop.WorkInput, noop.WorkOutput, time_limit_s=3600),
     TaskName.RASTER_INSPECT: TaskContract(raster.InspectInput, raster.InspectOutput, time_limit_s=4 * 3600),
     TaskName.RASTER_CONVERT: TaskContract(raster.ConvertInput, raster.CogProduct, time_limit_s=12 * 3600),
+    TaskName.RASTER_ENCODE_BAND: TaskContract(
+        bigcog.BandInput, bigcog.BandReceipt, queue="gdal", time_limit_s=12 * 3600
+    ),
+    TaskName.RASTER_ASSEMBLE: TaskContract(
+        bigcog.AssembleInput, bigcog.AssembledCog, queue="gdal", time_limit_s=12 * 3600
+    ),
     TaskName.STAC_PUBLISH: TaskContract(raster.CatalogueInput, raster.CatalogueOutput, time_limit_s=3600),
 }
 

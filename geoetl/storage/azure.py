@@ -3,20 +3,20 @@
 import contextlib
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobBlock, ContentSettings
 from azure.storage.blob import BlobProperties as SdkBlobProperties
-from azure.storage.blob import ContentSettings
 
 from geoetl.errors import SystemFault
 from geoetl.models.refs import BlobRef, Tier
 from geoetl.storage.azure_account import AzureAccount, TierAccess
 from geoetl.storage.azure_errors import error_code, translate_azure_errors, translated
-from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
+from geoetl.storage.base import BlobChanged, BlobExists, BlobProperties, GdalAccess, StagedBlock
 
 #: Blocks in flight per transfer: about ``BLOCK_BYTES`` each in memory.
 TRANSFER_THREADS = 4
@@ -105,6 +105,48 @@ class AzureBlobStore:
                 if blob.get_blob_properties().metadata.get(_UPLOAD_ID) != upload_id:
                     raise _exists(error, ref) from error
                 # Ours: it was written, the answer was lost, and the SDK's own retry then met it.
+            return _properties(ref, blob.get_blob_properties())
+
+    def stage_block(self, ref: BlobRef, block_id: str, data: bytes) -> None:
+        with translate_azure_errors(f"stage block {block_id} of", ref):
+            # validate_content: the store checks an MD5 of the block.
+            self._account(ref.tier).blob(ref).stage_block(block_id, data, length=len(data), validate_content=True)
+
+    def staged_blocks(self, ref: BlobRef) -> list[StagedBlock]:
+        with translate_azure_errors("list the staged blocks of", ref):
+            try:
+                _, staged = self._account(ref.tier).blob(ref).get_block_list("uncommitted")
+            except ResourceNotFoundError as error:
+                if error_code(error) == "ContainerNotFound":
+                    raise
+                return []
+        return [StagedBlock(block.id, block.size) for block in staged]
+
+    def commit_blocks(
+        self, ref: BlobRef, block_ids: Sequence[str], *, content_type: str, metadata: dict[str, str] | None = None
+    ) -> BlobProperties:
+        upload_id = uuid.uuid4().hex
+        blob = self._account(ref.tier).blob(ref)
+        with translate_azure_errors(f"commit {len(block_ids):,} blocks of", ref):
+            try:
+                blob.commit_block_list(
+                    [BlobBlock(block_id) for block_id in block_ids],
+                    content_settings=ContentSettings(content_type=content_type),
+                    metadata={**(metadata or {}), _UPLOAD_ID: upload_id},
+                    match_condition=MatchConditions.IfMissing,
+                )
+            except HttpResponseError as error:
+                if error_code(error) == "InvalidBlockList":
+                    raise BlobChanged(
+                        f"Could not commit {len(block_ids):,} blocks of {ref}: some of them are not staged.",
+                        code="blocks-missing",
+                        hint="Blocks expire a week after the last one was staged. Stage those that are missing again.",
+                    ) from error
+                if error_code(error) not in {"BlobAlreadyExists", "ConditionNotMet"}:
+                    raise
+                if blob.get_blob_properties().metadata.get(_UPLOAD_ID) != upload_id:
+                    raise _exists(error, ref) from error
+                # Ours: see upload.
             return _properties(ref, blob.get_blob_properties())
 
     def delete(self, ref: BlobRef) -> bool:

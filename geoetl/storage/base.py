@@ -1,7 +1,7 @@
 """What geoetl needs of a blob store. ``azure.py`` implements it."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -57,7 +57,42 @@ class GdalAccess:
     """For ``rasterio.Env``, inside the task only; holds secrets."""
 
 
-class BlobStore(Protocol):
+@dataclass(frozen=True, slots=True)
+class StagedBlock:
+    """A block of a blob to be: stored, but in no blob yet."""
+
+    id: str
+    size_bytes: int
+
+
+class BlockStore(Protocol):
+    """One blob from blocks that many processes upload, in any order. Nothing can be read before the commit."""
+
+    def stage_block(self, ref: BlobRef, block_id: str, data: bytes) -> None:
+        """Upload a block; the same id again replaces it.
+
+        Args:
+            ref: The blob to be. Blocks that nobody commits are dropped by the store a week after the last upload.
+            block_id: 1 to 64 ASCII characters; all blocks of a blob have ids of one length.
+            data: At least one byte.
+        """
+        ...
+
+    def staged_blocks(self, ref: BlobRef) -> list[StagedBlock]:
+        """Blocks that are staged and not committed, in no order; none where nothing was ever staged."""
+        ...
+
+    def commit_blocks(
+        self, ref: BlobRef, block_ids: Sequence[str], *, content_type: str, metadata: dict[str, str] | None = None
+    ) -> BlobProperties:
+        """Make the blob of staged blocks, in this order; all others are dropped.
+
+        Only where there is none yet (If-None-Match), else ``BlobExists``; ``BlobChanged`` where a block is missing.
+        """
+        ...
+
+
+class BlobStore(BlockStore, Protocol):
     """Blobs by reference. Every method raises ``StorageUnavailable`` when the store is away."""
 
     def properties(self, ref: BlobRef) -> BlobProperties:

@@ -18,6 +18,8 @@ from geoetl.tasks.context import Publisher
 
 #: Seconds between questions whether the attempt must stop; a cancel is to be seen within two.
 _ASK_EVERY_S = 1.0
+#: Access to storage outlives the attempt by this much, in seconds.
+_ACCESS_MARGIN_S = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Attempt:
     @property
     def threads(self) -> int:
         return self._effects.threads
+
+    @property
+    def access_life_s(self) -> int:
+        return self._facts.time_limit_s + _ACCESS_MARGIN_S
 
     @property
     def log(self) -> FilteringBoundLogger:

@@ -52,6 +52,11 @@ class TaskContext(Protocol):
         ...
 
     @property
+    def access_life_s(self) -> int:
+        """How long storage access given out now must last: beyond the task's hard limit."""
+        ...
+
+    @property
     def log(self) -> FilteringBoundLogger: ...
 
     def checkpoint(self) -> None:

@@ -3,16 +3,13 @@
 import contextlib
 import os
 import signal
-import threading
 import time
 from typing import Any
 
-import celery.bootsteps
 from celery import signals
 from celery.utils.log import get_logger
-from celery.worker import state as worker_state
 
-from geoetl.backend.bootsteps import LeaseStep
+from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
 from geoetl.telemetry import configure_logging
@@ -24,53 +21,9 @@ LOOK_S = 0.4
 #: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
 #: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
-#: Pause before a loop that met something unexpected begins anew, in seconds.
-_RESTART_S = 1.0
 
 
-class _ThreadStep(celery.bootsteps.StartStopStep):
-    """A bootstep whose body is a loop in one thread."""
-
-    # After the pool: the first fork must see no thread of ours.
-    requires = ("celery.worker.components:Pool",)
-    label = ""
-
-    def __init__(self, parent: Any, **kwargs: Any) -> None:
-        super().__init__(parent, **kwargs)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self, parent: Any) -> None:
-        """Start the thread."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(parent,), name=self.label, daemon=True)
-        self._thread.start()
-
-    def stop(self, parent: Any) -> None:
-        """End the thread; it is idle or between two statements within a second."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-
-    terminate = stop
-
-    def _run(self, parent: Any) -> None:
-        while not self._stop.is_set():
-            try:
-                self.loop(parent.app)
-            except Exception:
-                # A worker whose heartbeat or relay has ended would go on without: every lease would run out.
-                log.exception("thread met something unexpected, it begins anew thread=%s", self.label)
-                self._stop.wait(_RESTART_S)
-            finally:
-                parent.app.connections.close_mine()
-
-    def loop(self, app: Any) -> None:
-        """What the thread does until ``self._stop`` is set."""
-        raise NotImplementedError
-
-
-class RelayStep(_ThreadStep):
+class RelayStep(ThreadStep):
     """Publishes the outbox and reaps, where no other process leads."""
 
     label = "geoetl-relay"
@@ -80,7 +33,7 @@ class RelayStep(_ThreadStep):
         app.services.relay.run(self._stop)
 
 
-class HeartbeatStep(_ThreadStep):
+class HeartbeatStep(ThreadStep):
     """Keeps the leases of what this worker's live processes work on, and ends processes that work for nobody."""
 
     label = "geoetl-heartbeat"
@@ -92,7 +45,7 @@ class HeartbeatStep(_ThreadStep):
         beat_at = 0.0
         while not self._stop.wait(min(LOOK_S, worker.heartbeat_s)):
             now = time.monotonic()
-            live = _live()
+            live: set[Live] = {(request.id, owner(request.worker_pid)) for request in active_requests()}
             watch.keep(live, now)
             try:
                 conn = app.connections()
@@ -107,29 +60,16 @@ class HeartbeatStep(_ThreadStep):
                 _end(app, each)
 
 
-def _live() -> set[Live]:
-    """What the pool has accepted, and which process has each: what a dead process held is not among them."""
-    return {(request.id, owner(request.worker_pid)) for request in _active_requests() if request.worker_pid}
-
-
-def _active_requests() -> list[Any]:
-    while True:
-        try:
-            return list(worker_state.active_requests)
-        except RuntimeError:  # the main thread added one meanwhile
-            continue
-
-
 def _end(app: Any, overdue: Overdue) -> None:
     """Kill a process in the middle of its task. The pool replaces it, and acknowledges the message."""
     task_id, of = overdue.live
     if overdue.attempt is not None:
         with contextlib.suppress(*app.database_errors):
             stop_attempt(app.connections(), task_id, overdue.attempt)
-    for request in _active_requests():
+    for request in active_requests():
         # Looked up now: a process that has gone on to its next task is left alone. Pools without processes have ours.
         pid = request.worker_pid
-        if request.id == task_id and pid and owner(pid) == of and pid != os.getpid():
+        if request.id == task_id and owner(pid) == of and pid != os.getpid():
             log.warning("process ended in the middle of a task task=%s pid=%s: %s", task_id, pid, overdue.reason)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -30,13 +30,16 @@ ROOT = Path(__file__).parents[2]
 
 QUEUES = ("standard", "gdal")
 
-#: Short leases, so that what a dead worker held comes back within a test; a low threshold, so that both queues work.
+#: Short leases, so that what a dead worker held comes back within a test; low thresholds, so that both queues work and
+#: a raster of 50 MB is very large.
 TUNING = {
     "GEOETL_WORKER__LEASE_S": "3",
     "GEOETL_WORKER__HEARTBEAT_S": "0.5",
     "GEOETL_WORKER__REAP_S": "0.5",
     "GEOETL_WORKER__RESEND_S": "2",
     "GEOETL_RASTER__GDAL_THRESHOLD_BYTES": "20000000",
+    "GEOETL_RASTER__BANDS_THRESHOLD_BYTES": "40000000",
+    "GEOETL_RASTER__BAND_ROWS": "512",
 }
 
 

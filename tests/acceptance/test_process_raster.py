@@ -76,7 +76,7 @@ def test_killing_a_worker_in_the_middle_of_convert_loses_and_doubles_nothing(ins
         " WHERE t.run_id = %s AND e.what = 'task succeeded' GROUP BY t.id",
         job.submission.run_id,
     )
-    assert len(accepted) == 5 + 3, "five tasks and three callbacks"
+    assert len(accepted) == 5 + 4, "five tasks and four callbacks"
     assert all(count == 1 for _, count in accepted)
     attempts = [task.attempt for task in job.tasks() if task.name == "raster.convert"]
     assert max(attempts) == 2, "the killed attempt was repeated"

@@ -85,12 +85,12 @@ def _upload(
     size_bytes, digest = cog.stat().st_size, sha256_of(cog)
     facts = read_facts(GdalAccess(str(cog), {}), BlobFacts(size_bytes=size_bytes, etag=""), target)
     outline = footprint(facts, task.source)
-    thumbnail = thumbnail_png(cog, target)
+    thumbnail = thumbnail_png(GdalAccess(str(cog), {}), target)
     ctx.checkpoint()
     thumbnail_ref = BlobRef(f"{target.removesuffix('.tif')}.thumbnail.png")
-    _put(ctx, thumbnail_ref, thumbnail, "image/png", {})
+    put_once(ctx, thumbnail_ref, thumbnail, "image/png", {})
     provenance = {"sha256": digest, "run": ctx.run_id, "source_etag": task.etag}
-    stored = _put(ctx, target, cog, COG_CONTENT_TYPE, provenance)
+    stored = put_once(ctx, target, cog, COG_CONTENT_TYPE, provenance)
     ctx.log.info("cog uploaded", source=task.source, cog=target, size_bytes=size_bytes, profile=profile.name)
     cog.unlink()
     return CogProduct(
@@ -125,7 +125,7 @@ def attempt_path(target: BlobRef, attempt: int) -> BlobRef:
     return BlobRef(f"{stem}.attempt{attempt}{dot}{suffix}")
 
 
-def _put(
+def put_once(
     ctx: TaskContext, ref: BlobRef, content: Path | bytes, content_type: str, metadata: dict[str, str]
 ) -> BlobProperties:
     """Write a blob where there is none. One that is there already must be this upload, whose answer was lost."""

@@ -1,6 +1,6 @@
 """Check one source whole: its header, and every block of every band."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioIOError
@@ -8,15 +8,15 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from geoetl.errors import BadData
-from geoetl.gdal.acquisition import resolve_datetime
+from geoetl.gdal.acquisition import Acquisition, resolve_datetime
 from geoetl.gdal.footprint import footprint
 from geoetl.gdal.header import facts_of, nodata_value
-from geoetl.gdal.layout import check_tiff_layout
+from geoetl.gdal.layout import ReadRange, check_tiff_layout
 from geoetl.gdal.open import gdal_words
-from geoetl.gdal.sources import driver_of, open_source
+from geoetl.gdal.sources import driver_of, open_blob_source, open_source
 from geoetl.gdal.windows import blocks, pieces
-from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput
-from geoetl.storage.base import GdalAccess
+from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput, RasterFacts
+from geoetl.storage.base import BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.statistics import RunningStatistics
 from geoetl.tasks.raster.workspace import fetch_source
@@ -30,26 +30,21 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
             ``no-footprint``, ``no-datetime`` or ``invalid-datetime``.
         TransientError: ``scratch-full``, or the storage is away.
     """
+    if task.header_only:
+        return _inspect_header(task, ctx)
     path, properties = fetch_source(task.source, task.etag, ctx)
-    _check_layout(path, properties.size_bytes, task.source)
-    blob = BlobFacts(
-        size_bytes=properties.size_bytes,
-        etag=task.etag,
-        content_type=properties.content_type,
-        last_modified=properties.last_modified,
-    )
+    with path.open("rb") as file:
+
+        def read(offset: int, length: int) -> bytes:
+            file.seek(offset)
+            return file.read(length)
+
+        if driver_of(path, task.source) == "GTiff":
+            _check_layout(read, properties.size_bytes, task.source)
     with open_source(
         path, task.source, source_crs=task.source_crs, nodata=nodata_value(task.nodata), threads=ctx.threads
     ) as src:
-        facts = facts_of(src, blob)
-        footprint(facts, task.source)
-        acquisition = resolve_datetime(
-            facts.datetime_tag,
-            task.source,
-            instant=task.datetime,
-            start=task.start_datetime,
-            end=task.end_datetime,
-        )
+        facts, acquisition = _read_header(src, task, properties)
         statistics = _read_everything(src, task.source, str(path), ctx)
     ctx.log.info("source inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
     return InspectOutput(
@@ -61,26 +56,66 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
     )
 
 
-def _check_layout(path: Path, size_bytes: int, ref: str) -> None:
-    with path.open("rb") as file:
+def _inspect_header(task: InspectInput, ctx: TaskContext) -> InspectOutput:
+    """Header and tables of a source, where it lies."""
+    with open_blob_source(
+        ctx.store,
+        task.source,
+        ctx.scratch,
+        etag=task.etag,
+        life_s=ctx.access_life_s,
+        source_crs=task.source_crs,
+        nodata=nodata_value(task.nodata),
+    ) as src:
+        properties = ctx.store.properties(task.source)
 
         def read(offset: int, length: int) -> bytes:
-            file.seek(offset)
-            return file.read(length)
+            return ctx.store.read_range(task.source, offset=offset, length=length, etag=task.etag)
 
-        if driver_of(path, ref) == "GTiff" and (problem := check_tiff_layout(read, size_bytes)):
-            raise BadData(
-                f"Inspecting {ref} found it truncated or damaged: {problem.found}.",
-                code="truncated",
-                hint="Upload the file again, whole.",
-            )
+        _check_layout(read, properties.size_bytes, task.source)
+        facts, acquisition = _read_header(src, task, properties)
+    ctx.log.info("header inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
+    return InspectOutput(
+        facts=facts,
+        statistics=(),
+        header_only=True,
+        datetime=acquisition.instant,
+        start_datetime=acquisition.start,
+        end_datetime=acquisition.end,
+    )
+
+
+def _read_header(src: DatasetReader, task: InspectInput, properties: BlobProperties) -> tuple[RasterFacts, Acquisition]:
+    blob = BlobFacts(
+        size_bytes=properties.size_bytes,
+        etag=task.etag,
+        content_type=properties.content_type,
+        last_modified=properties.last_modified,
+    )
+    facts = facts_of(src, blob)
+    footprint(facts, task.source)
+    acquisition = resolve_datetime(
+        facts.datetime_tag,
+        task.source,
+        instant=task.datetime,
+        start=task.start_datetime,
+        end=task.end_datetime,
+    )
+    return facts, acquisition
+
+
+def _check_layout(read: ReadRange, size_bytes: int, ref: str) -> None:
+    if problem := check_tiff_layout(read, size_bytes):
+        raise BadData(
+            f"Inspecting {ref} found it truncated or damaged: {problem.found}.",
+            code="truncated",
+            hint="Upload the file again, whole.",
+        )
 
 
 def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
     """Statistics of every band, from every pixel."""
     statistics = [RunningStatistics() for _ in src.indexes]
-    # Alpha says which pixels count; it does not count itself.
-    is_data = [color is not ColorInterp.alpha for color in src.colorinterp]
     is_masked = [MaskFlags.all_valid not in flags for flags in src.mask_flag_enums]
     for piece in pieces(src):
         ctx.checkpoint()
@@ -92,6 +127,18 @@ def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) 
         for at, band in enumerate(statistics):
             is_valid = masks[at] != 0 if masks is not None and is_masked[at] else None
             band.add(values[at], is_valid)
+    require_data(src, statistics, ref)
+    return statistics
+
+
+def require_data(src: DatasetReader, statistics: Sequence[RunningStatistics], ref: str) -> None:
+    """Refuse a raster without a valid pixel.
+
+    Raises:
+        BadData: ``only-nodata``.
+    """
+    # Alpha says which pixels count; it does not count itself.
+    is_data = [color is not ColorInterp.alpha for color in src.colorinterp]
     if not any(band.valid for band, counts in zip(statistics, is_data, strict=True) if counts):
         raise BadData(
             f"Inspecting {ref} found no valid pixel: all {src.width} x {src.height} pixels of "
@@ -99,7 +146,6 @@ def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) 
             code="only-nodata",
             hint="Check the nodata value (in the file or in the job) and the export that wrote the file.",
         )
-    return statistics
 
 
 def _corrupt(src: DatasetReader, ref: str, path: str, piece: Window, exc: RasterioIOError) -> BadData:

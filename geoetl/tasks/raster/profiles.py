@@ -8,7 +8,7 @@ Every option is one of https://gdal.org/en/stable/drivers/raster/cog.html. To ad
 from dataclasses import dataclass
 
 from geoetl.errors import BadData
-from geoetl.gdal.compression import LOSSY, is_complex, profile_problem, resampling_problem
+from geoetl.gdal.compression import LOSSY, is_categorical, is_complex, profile_problem, resampling_problem
 from geoetl.models.raster import BandFacts, ProfileName, RasterFacts, ResamplingName
 
 #: Pixels per side of a tile.
@@ -93,11 +93,6 @@ def choose_profile(
         options["NBITS"] = str(max(bits))
     warps = resampling or ("nearest" if is_categorical(facts) else "bilinear")
     return CogProfile(name, options, overviews, warps, is_lossy=name in LOSSY)
-
-
-def is_categorical(facts: RasterFacts) -> bool:
-    """Whether values must not be blended: classes, flags, and complex numbers, whose average cancels out."""
-    return any(band.has_palette or band.bits == 1 or is_complex(band) for band in facts.bands)
 
 
 def _is_predictable(facts: RasterFacts) -> bool:

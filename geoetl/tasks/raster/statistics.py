@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from geoetl.models.bigcog import BandMoments
 from geoetl.models.raster import BandStatistics
 
 
@@ -43,16 +44,41 @@ class RunningStatistics:
 
     def _merge(self, chosen: npt.NDArray[np.generic]) -> None:
         numbers = chosen.astype(np.float64)
-        count, mean = numbers.size, float(numbers.mean())
+        mean = float(numbers.mean())
         deviations = numbers - mean
-        squares = float(np.dot(deviations, deviations))
+        self._put_together(
+            numbers.size, mean, float(np.dot(deviations, deviations)), float(numbers.min()), float(numbers.max())
+        )
+
+    def _put_together(self, count: int, mean: float, squares: float, minimum: float, maximum: float) -> None:
         total = self._counted + count
         delta = mean - self._mean
         self._squares += squares + delta * delta * self._counted * count / total
         self._mean += delta * count / total
         self._counted = total
-        self._minimum = min(self._minimum, float(numbers.min()))
-        self._maximum = max(self._maximum, float(numbers.max()))
+        self._minimum = min(self._minimum, minimum)
+        self._maximum = max(self._maximum, maximum)
+
+    def moments(self) -> BandMoments:
+        """What another process needs to go on."""
+        if not self._counted:
+            return BandMoments(pixels=self.pixels, valid=self.valid, counted=0)
+        return BandMoments(
+            pixels=self.pixels,
+            valid=self.valid,
+            counted=self._counted,
+            mean=self._mean,
+            squares=self._squares,
+            minimum=self._minimum,
+            maximum=self._maximum,
+        )
+
+    def add_moments(self, moments: BandMoments) -> None:
+        """Take in what another process has gathered of other pixels."""
+        self.pixels += moments.pixels
+        self.valid += moments.valid
+        if moments.minimum is not None and moments.maximum is not None:
+            self._put_together(moments.counted, moments.mean, moments.squares, moments.minimum, moments.maximum)
 
     def result(self) -> BandStatistics | None:
         """The statistics; None where no valid value has an order."""

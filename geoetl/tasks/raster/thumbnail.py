@@ -1,7 +1,6 @@
 """A small picture of a COG, for people who look through a catalogue."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +24,14 @@ _VIRIDIS = (
 type Bytes = npt.NDArray[np.uint8]
 
 
-def thumbnail_png(cog: Path, ref: str) -> bytes:
+def thumbnail_png(cog: GdalAccess, ref: str) -> bytes:
     """A PNG of at most 512 x 512 pixels: palette colours, RGB, or the first band in viridis; no data is transparent.
 
     Args:
-        cog: The written COG on local disk; its overviews make this cheap.
+        cog: The written COG; its overviews make this cheap, over the network too.
         ref: What messages call it.
     """
-    with open_raster(GdalAccess(str(cog), {}), ref) as src, gdal_errors(ref, "Making the thumbnail of"):
+    with open_raster(cog, ref) as src, gdal_errors(ref, "Making the thumbnail of"):
         scale = max(1.0, max(src.width, src.height) / MAX_SIDE)
         shape = (max(1, round(src.height / scale)), max(1, round(src.width / scale)))
         alpha = _alpha(src, shape)

@@ -35,26 +35,41 @@ def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, i
     Raises:
         SystemFault: ``cog-differs``: a check failed. The source passed its own checks, so the writer is at fault.
     """
-    checks = {"strict_cog": _is_strict_cog(cog, width=src.width)}
-    with open_raster(GdalAccess(str(cog), {}), ref, threads=ctx.threads) as dst:
-        checks |= {f"{name}_equal": fact(src) == fact(dst) for name, fact in _HEADER_FACTS.items()}
-        checks["crs_equal"] = _is_same_crs(src, dst)
-        checks["tags_equal"] = _tags_kept(src, dst)
+    access = GdalAccess(str(cog), {})
+    checks = {"strict_cog": is_strict_cog(access, width=src.width)}
+    with open_raster(access, ref, threads=ctx.threads) as dst:
+        checks |= compare_headers(src, dst)
         if checks["size_equal"]:
             with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable", error=SystemFault):
                 checks |= _compare_pixels(src, dst, ctx, is_lossy=is_lossy)
+    require_all(checks, ref)
+    return checks
+
+
+def compare_headers(src: DatasetReader, dst: DatasetReader) -> dict[str, bool]:
+    """What a COG must have of its source besides pixels, by check name."""
+    checks = {f"{name}_equal": fact(src) == fact(dst) for name, fact in _HEADER_FACTS.items()}
+    return checks | {"crs_equal": _is_same_crs(src, dst), "tags_equal": _tags_kept(src, dst)}
+
+
+def require_all(checks: dict[str, bool], ref: str) -> None:
+    """Refuse a COG that failed a check.
+
+    Raises:
+        SystemFault: ``cog-differs``.
+    """
     if failed := sorted(name for name, passed in checks.items() if not passed):
         raise SystemFault(
             f"The COG of {ref} was written but is not as it should be; failed checks: {', '.join(failed)}.",
             code="cog-differs",
             hint="Nothing was published. Report this with the source file.",
         )
-    return checks
 
 
-def _is_strict_cog(cog: Path, *, width: int) -> bool:
-    with gdal_env():
-        is_valid, errors, warnings = cog_validate(cog, strict=True, quiet=True)
+def is_strict_cog(access: GdalAccess, *, width: int) -> bool:
+    """What rio-cogeo says of a file, or of a blob where it lies."""
+    with gdal_env(access.options):
+        is_valid, errors, warnings = cog_validate(access.path, strict=True, quiet=True)
     if width == 1:
         # rasterio derives the decimation of an overview from the widths alone: of a raster one pixel wide it is always
         # "1", which the validator takes for a fault. The heights halve as they should.

@@ -4,7 +4,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from geoetl.errors import BadData, TransientError
+from geoetl.errors import TransientError
+from geoetl.gdal.sources import source_changed
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobChanged, BlobNotFound, BlobProperties
 from geoetl.tasks.context import TaskContext
@@ -31,12 +32,7 @@ def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int =
         require_space(ctx.scratch, ctx.store.properties(ref).size_bytes + more_bytes, ref)
         return path, ctx.store.download(ref, path, etag=etag)
     except (BlobChanged, BlobNotFound) as exc:
-        what = "deleted" if isinstance(exc, BlobNotFound) else "replaced"
-        raise BadData(
-            f"Reading {ref} failed: it was {what} after the job was submitted (it was checked with ETag {etag}).",
-            code="source-changed",
-            hint="Submit the job again, so that the present version is checked and used.",
-        ) from exc
+        raise source_changed(ref, etag, exc) from exc
 
 
 def require_space(folder: Path, needed_bytes: int, ref: str) -> None:

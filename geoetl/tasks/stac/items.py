@@ -94,7 +94,7 @@ def _data_asset(item: ItemInput, store: BlobStore) -> pystac.Asset:
         roles=["data"],
         extra_fields={
             "file:size": product.size_bytes,
-            "file:checksum": _MULTIHASH_SHA256 + product.sha256,
+            **({"file:checksum": _MULTIHASH_SHA256 + product.sha256} if product.sha256 else {}),
             "bands": _bands(product, item.inspected),
         },
     )

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from geoetl.models.refs import BlobRef, RunId, Tier
-from geoetl.storage.base import BlobChanged, BlobExists, BlobNotFound, BlobProperties, GdalAccess
+from geoetl.storage.base import BlobChanged, BlobExists, BlobNotFound, BlobProperties, GdalAccess, StagedBlock
 from geoetl.tasks.context import Publication, PublicationToken
 
 RUN = RunId("5f0c3d9e")
@@ -73,6 +73,24 @@ class FolderStore:
         self._about(ref).write_text(json.dumps({"content_type": content_type, "metadata": metadata or {}}))
         return self.properties(ref)
 
+    def stage_block(self, ref: BlobRef, block_id: str, data: bytes) -> None:
+        self._blocks(ref).mkdir(parents=True, exist_ok=True)
+        (self._blocks(ref) / block_id).write_bytes(data)
+
+    def staged_blocks(self, ref: BlobRef) -> list[StagedBlock]:
+        folder = self._blocks(ref)
+        return [StagedBlock(path.name, path.stat().st_size) for path in folder.iterdir()] if folder.exists() else []
+
+    def commit_blocks(
+        self, ref: BlobRef, block_ids: Sequence[str], *, content_type: str, metadata: dict[str, str] | None = None
+    ) -> BlobProperties:
+        if missing := set(block_ids) - {block.id for block in self.staged_blocks(ref)}:
+            raise BlobChanged(f"{ref}: {len(missing)} blocks are not staged.")
+        content = b"".join((self._blocks(ref) / block_id).read_bytes() for block_id in block_ids)
+        written = self.upload(ref, content, content_type=content_type, metadata=metadata)
+        shutil.rmtree(self._blocks(ref))
+        return written
+
     def delete(self, ref: BlobRef) -> bool:
         existed = self.path(ref).exists()
         self.path(ref).unlink(missing_ok=True)
@@ -82,7 +100,8 @@ class FolderStore:
         folder = self._root / tier / container
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
-            if path.is_file() and name.startswith(prefix) and not name.endswith(".about.json"):
+            is_blob = path.is_file() and not name.endswith(".about.json") and ".blocks/" not in name
+            if is_blob and name.startswith(prefix):
                 yield self.properties(BlobRef.of(tier, container, name))
 
     def href(self, ref: BlobRef) -> str:
@@ -96,6 +115,9 @@ class FolderStore:
 
     def ensure_container(self, tier: Tier, container: str) -> None:
         (self._root / tier / container).mkdir(parents=True, exist_ok=True)
+
+    def _blocks(self, ref: BlobRef) -> Path:
+        return self.path(ref).with_name(self.path(ref).name + ".blocks")
 
     def _about(self, ref: BlobRef) -> Path:
         return self.path(ref).with_name(self.path(ref).name + ".about.json")
@@ -139,6 +161,7 @@ class PlainContext:
     run_id: RunId = RUN
     token: PublicationToken = TOKEN
     threads: int = 1
+    access_life_s: int = 3600
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
 

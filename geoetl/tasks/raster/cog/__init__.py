@@ -1,0 +1,1 @@
+"""One COG from many tasks: each encodes a band of rows and stages its blocks, the last one commits them all."""

@@ -1,0 +1,143 @@
+"""Encode one band of rows: its tiles of every level that it can make alone, and its strip of the next."""
+
+import resource
+from collections.abc import Callable, Sequence
+
+from rasterio.io import DatasetReader
+
+from geoetl.gdal.header import nodata_value
+from geoetl.gdal.open import gdal_errors
+from geoetl.gdal.sources import open_blob_source
+from geoetl.gdal.windows import window
+from geoetl.models.bigcog import BandInput, BandReceipt
+from geoetl.models.refs import BlobRef
+from geoetl.tasks.context import TaskContext
+from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
+from geoetl.tasks.raster.cog.layout import LevelSpan
+from geoetl.tasks.raster.cog.nodata import is_nodata
+from geoetl.tasks.raster.cog.parts import Part, part_ref
+from geoetl.tasks.raster.cog.pixels import Pixels, beside, stack
+from geoetl.tasks.raster.cog.pyramid import build_pyramid
+from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
+from geoetl.tasks.raster.statistics import RunningStatistics
+
+
+def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
+    """Read a band's rows where the source lies, stage its blocks, leave its part.
+
+    May run any number of times, by several workers at once: equal bytes have equal names.
+
+    Raises:
+        BadData: ``source-changed``, ``unreadable-raster``, ``corrupt-block``.
+        SystemFault: ``cog-differs``: tiles that do not read back.
+        TransientError: The storage is away.
+    """
+    cog = task.cog
+    with open_blob_source(
+        ctx.store,
+        cog.source,
+        ctx.scratch,
+        etag=cog.etag,
+        life_s=ctx.access_life_s,
+        source_crs=cog.source_crs,
+        nodata=nodata_value(cog.nodata),
+        threads=ctx.threads,
+    ) as src:
+        recipe = make_recipe(src, cog, threads=ctx.threads)
+        part, statistics = make_band(src, recipe, task, ctx)
+    left = store_part(part, cog.target, task.band, recipe, ctx)
+    staged_bytes = sum(block.size_bytes for block in part.blocks)
+    ctx.log.info("band encoded", source=cog.source, band=task.band, staged_bytes=staged_bytes)
+    return BandReceipt(
+        target=cog.target,
+        band=task.band,
+        part=left,
+        staged_bytes=staged_bytes,
+        moments=tuple(band.moments() for band in statistics),
+        # Linux counts in KiB.
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def store_part(part: Part, target: BlobRef, band: int, recipe: Recipe, ctx: TaskContext) -> BlobRef:
+    """Write a part beside the target."""
+    data = part.to_bytes(recipe.encoder)
+    ref = part_ref(target, band, data)
+    ctx.store.upload(ref, data, content_type="application/octet-stream", overwrite=True)
+    return ref
+
+
+def make_band(
+    src: DatasetReader, recipe: Recipe, task: BandInput, ctx: TaskContext
+) -> tuple[Part, list[RunningStatistics]]:
+    """Encode a band of an open source and stage its blocks.
+
+    Returns:
+        What the assembler must know, and statistics of each band of the raster.
+    """
+    layout = recipe.layout
+    rows = layout.band(task.band)
+    statistics = [RunningStatistics() for _ in src.indexes]
+    strips: list[Pixels] = []
+    with BlockStager(ctx.store, task.cog.target, block_bytes(layout), layout.is_one_panel) as stager:
+        for columns in layout.panels():
+            panel = _Panel(src, recipe, rows, columns, statistics)
+            panel.run(stager, task.cog.source, ctx.checkpoint)
+            if panel.strip:
+                strips.append(stack(panel.strip))
+    return Part(stager.runs, stager.blocks, beside(strips) if strips else None), statistics
+
+
+class _Panel:
+    """Rows of a band over the width of one panel."""
+
+    def __init__(
+        self,
+        src: DatasetReader,
+        recipe: Recipe,
+        rows: Sequence[LevelSpan],
+        columns: Sequence[LevelSpan],
+        statistics: Sequence[RunningStatistics],
+    ) -> None:
+        self._src = src
+        self._recipe = recipe
+        self._rows = rows
+        self._columns = columns
+        self._statistics = statistics
+        self.strip: list[Pixels] = []
+
+    def run(self, stager: BlockStager, ref: str, checkpoint: Callable[[], None]) -> None:
+        layout = self._recipe.layout
+
+        def take_tiles(level: int, row: int, column: int, pixels: Pixels) -> None:
+            stager.add(level, row, column, self._recipe.encoder.encode(pixels))
+
+        stream = build_pyramid(
+            layout,
+            self._rows,
+            self._columns,
+            self._recipe.rule,
+            first_level=0,
+            take_tiles=take_tiles,
+            take_strip=self.strip.append if layout.strip_level is not None else None,
+        )
+        needed, columns = stream.needed, stream.needed_columns
+        for top in range(needed.start, needed.stop, layout.blocksize):
+            checkpoint()
+            height = min(layout.blocksize, needed.stop - top)
+            with gdal_errors(ref, f"Decoding rows {top} to {top + height} of", code="corrupt-block"):
+                pixels = self._recipe.read(self._src, window(columns.start, top, columns.size, height))
+            self._count(pixels.cut(0, max(0, self._rows[0].own.stop - top), self._columns[0].own.size))
+            stream.push(pixels)
+
+    def _count(self, pixels: Pixels) -> None:
+        rule = self._recipe.rule
+        shared = None if pixels.mask is None else pixels.mask != 0
+        if rule.alpha is not None:
+            shared = pixels.values[rule.alpha] != 0
+        for index, (statistics, values) in enumerate(zip(self._statistics, pixels.values, strict=True)):
+            if rule.mask_kind == "nodata":
+                statistics.add(values, ~is_nodata(values, rule.nodata))
+            else:
+                # Alpha says which pixels count; all of its own do.
+                statistics.add(values, None if index == rule.alpha else shared)
