@@ -35,7 +35,11 @@ def start_worker(name: str, environ: dict[str, str], log: Path, *arguments: str)
     command = [sys.executable, "-m", "celery", "-A", "control_app", "worker", "-n", name, "-l", "INFO", *arguments]
     with log.open("ab") as output:
         process = subprocess.Popen(command, cwd=HERE, env=environ, stdout=output, stderr=subprocess.STDOUT)
-    wait_until(lambda: " ready." in log.read_text(), timeout_s=40, what=f"the start of {name} (see {log})")
+    try:
+        wait_until(lambda: " ready." in log.read_text(), timeout_s=40, what=f"the start of {name} (see {log})")
+    except AssertionError:
+        stop(process)
+        raise
     return process
 
 
@@ -330,10 +334,12 @@ def test_without_the_right_to_create_control_is_off_and_tasks_go_on(tmp_path):
         app.conf.broker_transport_options["create_queues"] = False
         log = tmp_path / "worker.log"
         process = start_worker("poor@test", environ, log, "-c", "1")
-        app.send_task("control_app.nap", (0,))
-        wait_until(lambda: "succeeded in" in log.read_text(), what="the task")
-        assert app.control.ping(timeout=0.5) == []
-        stop(process)
+        try:
+            app.send_task("control_app.nap", (0,))
+            wait_until(lambda: "succeeded in" in log.read_text(), what="the task")
+            assert app.control.ping(timeout=0.5) == []
+        finally:
+            stop(process)
         close(app)
         close_all()
     assert log.read_text().count("remote control and events are off") == 1
