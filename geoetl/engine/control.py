@@ -1,6 +1,7 @@
 """Cancelling and resuming jobs."""
 
 from geoetl.backend.queries import load_queries
+from geoetl.engine.cancel import cancel_current_run
 from geoetl.engine.services import Services
 from geoetl.engine.submit import ring, user
 from geoetl.errors import InvalidInput
@@ -20,12 +21,7 @@ def cancel(services: Services, job_id: JobId) -> bool:
     """
     conn = services.connections()
     with conn.transaction():
-        conn.execute(SQL["lock_job"], {"job_id": job_id})
-        row = conn.execute(SQL["lock_current_run"], {"job_id": job_id}).fetchone()
-        if row is None or JobState(row[1]).is_final:
-            return False
-        conn.execute(SQL["cancel"], {"run_id": row[0], "by": user()})
-    return True
+        return cancel_current_run(conn, job_id, by=user())
 
 
 def resume(services: Services, job_id: JobId) -> None:

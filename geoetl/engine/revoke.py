@@ -8,7 +8,8 @@ from celery.utils.log import get_logger
 
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
-from geoetl.models.states import JobState
+from geoetl.engine.cancel import cancel_current_run
+from geoetl.models.refs import JobId, RunId
 
 log = get_logger(__name__)
 TASKS = load_queries("geoetl.engine.sql", "tasks.sql")
@@ -37,9 +38,7 @@ def revoke(conn: Connection, task_id: str, *, age_s: float, owner: str | None) -
         job_id, run_id, is_resumed = row
         if is_resumed:
             return False
-        current = conn.execute(JOBS["lock_current_run"], {"job_id": job_id}).fetchone()
-        if current is not None and current[0] == run_id and not JobState(current[1]).is_final:
-            conn.execute(JOBS["cancel"], {"run_id": run_id, "by": BY})
+        if cancel_current_run(conn, JobId(job_id), by=BY, only=RunId(str(run_id))):
             log.info("job cancelled: a task of it was revoked job=%s task=%s", job_id, task_id)
     if owner is not None and (
         attempt := conn.execute(TASKS["owned_attempt"], {"id": task_id, "worker": owner}).fetchone()
