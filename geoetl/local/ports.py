@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ HOST = "127.0.0.1"
 #: Below the range that the kernel hands to outgoing connections (32768 and up, ip(7)), so that a kept port stays ours.
 _RANGE = range(20_000, 32_000)
 _TRIES = 200
+#: How long a port that a killed service used may stay taken, in seconds.
+_DYING_S = 3.0
 
 
 class PortTaken(SystemFault):
@@ -53,6 +56,8 @@ class Ports:
             return port
         if not self._read()[name].is_used:
             return self._choose(name)
+        if _becomes_free(port):
+            return port
         raise PortTaken(
             f"Port {port} of {name} is taken by another program; stored addresses name it, so no other is chosen.",
             hint=f"Stop that program (`ss -ltnp 'sport = :{port}'` names it), or start over with `geoetl local reset`.",
@@ -93,6 +98,16 @@ class Ports:
         fresh = self._path.with_suffix(".new")
         fresh.write_text(json.dumps({name: [choice.port, choice.is_used] for name, choice in sorted(choices.items())}))
         fresh.replace(self._path)
+
+
+def _becomes_free(port: int) -> bool:
+    """Whether the port is left soon: the threads of a killed process hold its sockets a moment longer than its pid."""
+    give_up_at = time.monotonic() + _DYING_S
+    while not is_free(port):
+        if time.monotonic() > give_up_at:
+            return False
+        time.sleep(_DYING_S / 100)  # no event tells when another process lets go of a port
+    return True
 
 
 def is_free(port: int) -> bool:

@@ -1,4 +1,5 @@
 import socket
+import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,3 +68,13 @@ def test_services_that_start_at_once_keep_each_others_ports(tmp_path):
         claimed = dict(zip(names, pool.map(ports.claim, names), strict=True))
 
     assert {name: Ports(tmp_path / "ports.json").of(name) for name in names} == claimed
+
+
+def test_a_port_that_a_dying_process_still_holds_is_waited_for(tmp_path):
+    ports = Ports(tmp_path / "ports.json")
+    port = ports.claim("service")
+    ports.confirm("service")
+    dying = socket.create_server(("127.0.0.1", port))
+    threading.Timer(0.3, dying.close).start()
+
+    assert ports.claim("service") == port
