@@ -183,6 +183,7 @@ class FencedTask(Task):
             log.warning("attempt stopped: lease lost task=%s attempt=%s", claim.task_id, claim.attempt)
             raise Ignore("lease lost") from exc
         except Exception as exc:
+            # The border to the work itself: whatever it raises, the ledger decides what that means.
             delay_s = ledger.retry_delay(claim, exc)
             if delay_s is None:
                 raise
