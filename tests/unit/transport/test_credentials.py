@@ -99,6 +99,9 @@ def test_nothing_is_fetched_ahead_that_nobody_asked_for(credential, source):
 def test_default_credential_of_a_url_takes_the_client_id_of_the_environment(monkeypatch):
     seen: list[dict[str, object]] = []
     monkeypatch.setattr("geoetl.transport.clients.DefaultAzureCredential", lambda **given: seen.append(given))
-    for url in ("servicebus://DefaultAzureCredential@ns", "servicebus://DefaultAzureCredential@ns?client_id=of-the-url"):
+    for url in (
+        "servicebus://DefaultAzureCredential@ns",
+        "servicebus://DefaultAzureCredential@ns?client_id=of-the-url",
+    ):
         _identity(parse_address(url))
     assert seen == [{}, {"managed_identity_client_id": "of-the-url"}]
