@@ -29,17 +29,10 @@ LIST_LIMIT = 100
 class ListDispatcher(EventDispatcher):
     """Celery's dispatcher of events, with rarer and longer lists where its worker has an event loop."""
 
-    def __init__(
-        self,
-        *args: Any,
-        on_send_buffered: Callable[[], object] | None = None,
-        buffer_limit: int = LIST_LIMIT,
-        **kw: Any,
-    ) -> None:
-        is_in_worker = on_send_buffered is not None
-        super().__init__(
-            *args, buffer_limit=buffer_limit, on_send_buffered=self._flush_soon if is_in_worker else None, **kw
-        )
+    def __init__(self, *args: Any, on_send_buffered: Callable[[], object] | None = None, **kwargs: Any) -> None:
+        # Only given by a worker that has an event loop.
+        on_buffered = self._flush_soon if on_send_buffered else None
+        super().__init__(*args, **{"buffer_limit": LIST_LIMIT, "on_send_buffered": on_buffered, **kwargs})
         self._is_flush_due = False
 
     def send(self, type: str, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - Celery's name for it
