@@ -54,10 +54,12 @@ class ListDispatcher(EventDispatcher):
             self.flush()
             return
         self._is_flush_due = True
+        # At the end of a worker its last tasks end after its loop's last turn.
+        loop.on_close.add(self._flush_due)
         # Events of the pool `threads` come from its threads, and only the loop may touch the loop's timers.
         loop.call_soon(loop.call_later, LINGER_S, self._flush_due)
 
-    def _flush_due(self) -> None:
+    def _flush_due(self, *_: Any) -> None:
         self._is_flush_due = False
         self.flush()
 

@@ -16,6 +16,7 @@ class Loop:
     def __init__(self) -> None:
         self.soon: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self.later: list[tuple[float, Callable[[], Any]]] = []
+        self.on_close: set[Callable[[Any], Any]] = set()
 
     def call_soon(self, function: Callable[..., Any], *args: Any) -> None:
         self.soon.append((function, args))
@@ -95,6 +96,13 @@ def test_the_end_of_a_worker_is_told_after_the_end_of_its_tasks(dispatcher, prod
     dispatcher.send("task-succeeded")
     dispatcher.send("worker-offline")
     assert producer.sent == [["task-succeeded"], "worker-offline"]
+
+
+def test_what_was_collected_is_sent_when_the_loop_ends(dispatcher, producer, loop):
+    dispatcher.send("task-succeeded")
+    for function in loop.on_close:
+        function(loop)
+    assert producer.sent == [["task-succeeded"]]
 
 
 def test_what_was_collected_is_sent_when_the_dispatcher_is_closed(dispatcher, producer):
