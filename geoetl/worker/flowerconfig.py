@@ -1,0 +1,26 @@
+"""Configuration of Flower: ``celery -A celery_app flower --conf <this file>``, which is what ``geoetl flower`` does.
+
+Options on the command line and ``FLOWER_...`` variables are read too; see docs/howto/watch-in-flower.md.
+"""
+
+from geoetl.transport.flower import register
+
+register()
+
+#: geoetl's workers send events anyway. Asking them to every five seconds would be 17,280 messages a day and worker.
+enable_events = False
+
+#: Seconds until a worker that is gone leaves the list: a killed one counts as gone after two missed heartbeats of 30 s.
+purge_offline_workers = 60
+
+#: Milliseconds to wait for answers. On Azure the question itself takes some 0.3 s.
+inspect_timeout = 2000.0
+
+#: How many tasks are remembered, about 2 KB each.
+max_tasks = 20_000
+
+#: The arguments name the source and the step, see engine/messages.py.
+tasks_columns = "name,args,kwargs,state,received,started,runtime,worker"
+
+#: Buckets of the metric of run times, in seconds; Flower's own end at ten.
+task_runtime_metric_buckets = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0]
