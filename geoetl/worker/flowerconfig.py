@@ -1,7 +1,9 @@
 """Configuration of Flower: ``celery -A celery_app flower --conf <this file>``, which is what ``geoetl flower`` does.
 
-Options on the command line and ``FLOWER_...`` variables are read too; see docs/howto/watch-in-flower.md.
+Options on the command line and ``FLOWER_...`` variables win; see docs/howto/watch-in-flower.md.
 """
+
+import os
 
 from geoetl.transport.flower import register
 
@@ -20,7 +22,11 @@ inspect_timeout = 2000.0
 max_tasks = 20_000
 
 #: The arguments name the source and the step, see engine/messages.py.
-tasks_columns = "name,args,kwargs,state,received,started,runtime,worker"
+tasks_columns = "name,args,kwargs,state,runtime,worker,received"
 
 #: Buckets of the metric of run times, in seconds; Flower's own end at ten.
 task_runtime_metric_buckets = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0]
+
+# Flower would let this file win over its variables.
+for name in [name for name in globals() if f"FLOWER_{name.upper()}" in os.environ]:
+    del globals()[name]

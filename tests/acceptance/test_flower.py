@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from geoetl.chains.noop import Noop
 from geoetl.chains.process_raster import ProcessRaster
 from geoetl.local.component import ToolMissing
-from geoetl.worker.client import submit
+from geoetl.worker.client import Job, submit
 from geoetl.worker.monitor import flower_command
 from tests.acceptance.conftest import ROOT, eventually
 from tests.acceptance.rasters import write_raster
@@ -56,7 +56,8 @@ class Browser:
 
     def picture(self, name: str, height: int) -> None:
         if PICTURES:
-            self.driver.set_window_size(1280, height)
+            self.driver.set_window_size(1280, height + 143)  # the window's own frame
+            self.driver.execute_script("document.documentElement.style.overflow = 'hidden'")
             self.driver.save_screenshot(f"{PICTURES}/{name}.png")
 
 
@@ -80,7 +81,11 @@ def browser(installation, driver: Chrome, tmp_path: Path) -> Generator[Browser]:
     environ = {**installation.environ, "FLOWER_UNAUTHENTICATED_API": "true"}
     with log.open("wb") as out:
         flower = subprocess.Popen(
-            flower_command("--address=127.0.0.1", "--port=0"), cwd=ROOT, env=environ, stdout=out, stderr=out
+            flower_command("--address=127.0.0.1", "--port=0", "--purge_offline_workers=1"),
+            cwd=ROOT,
+            env=environ,
+            stdout=out,
+            stderr=out,
         )
     try:
         found = eventually(lambda: VISIT_ME.search(log.read_text()), what=f"Flower's start (see {log})")
@@ -91,8 +96,8 @@ def browser(installation, driver: Chrome, tmp_path: Path) -> Generator[Browser]:
 
 
 @pytest.fixture
-def submitted(installation) -> Generator[Callable[..., str]]:
-    jobs = []
+def submitted(installation) -> Generator[Callable[..., Job]]:
+    jobs: list[Job] = []
 
     def start(spec):
         jobs.append(submit(spec, services=installation.services))
@@ -105,7 +110,7 @@ def submitted(installation) -> Generator[Callable[..., str]]:
 
 def test_workers_and_queues_and_a_job_s_tasks_are_seen(installation, workers, browser, submitted, tmp_path):
     workers("light", "standard")
-    workers("heavy", "gdal")
+    heavy = workers("heavy", "gdal")
     eventually(lambda: browser.open("/workers") or browser.shows("light@", "heavy@", within="table"), what="workers")
     paths = [write_raster(tmp_path / f"{name}.tif", seed=n) for n, name in enumerate(["bergen", "oslo", "tromso"])]
     refs = [installation.put(f"norway/{path.name}", path) for path in paths]
@@ -121,10 +126,15 @@ def test_workers_and_queues_and_a_job_s_tasks_are_seen(installation, workers, br
     browser.picture("flower-tasks", 860)
     browser.open("/workers?refresh=1")
     eventually(lambda: browser.shows("light@", "heavy@", "Online", within="table"), what="both workers online")
-    browser.picture("flower-workers", 480)
+    browser.picture("flower-workers", 520)
     browser.open("/broker")
     assert browser.shows("standard", "gdal", within="#queue-table")
-    browser.picture("flower-queues", 420)
+    browser.picture("flower-queues", 330)
+
+    heavy.stop()
+
+    eventually(lambda: browser.open("/workers") or not browser.shows("heavy@", within="table"), what="one worker less")
+    assert browser.shows("light@", within="table")
 
 
 def test_terminating_a_running_task_cancels_its_job(workers, browser, submitted):
@@ -137,7 +147,7 @@ def test_terminating_a_running_task_cancels_its_job(workers, browser, submitted)
     eventually(lambda: len(running()) == 2, what="two tasks running")
     task = running()[0]
     eventually(lambda: browser.open(f"/task/{task.id}") or browser.shows("noop.work", "stage=work", "STARTED"))
-    browser.picture("flower-task", 760)
+    browser.picture("flower-task", 660)
 
     browser.click("#task-terminate")
 
