@@ -54,9 +54,9 @@ class Browser:
     def click(self, selector: str) -> None:
         self.driver.find_element(By.CSS_SELECTOR, selector).click()
 
-    def picture(self, name: str, height: int) -> None:
+    def picture(self, name: str, height: int, *, width: int = 1280) -> None:
         if PICTURES:
-            self.driver.set_window_size(1280, height + 143)  # the window's own frame
+            self.driver.set_window_size(width, height + 143)  # the window's own frame
             self.driver.execute_script("document.documentElement.style.overflow = 'hidden'")
             self.driver.save_screenshot(f"{PICTURES}/{name}.png")
 
@@ -123,7 +123,7 @@ def test_workers_and_queues_and_a_job_s_tasks_are_seen(installation, workers, br
     eventually(
         lambda: browser.shows("convert oslo.tif", "stage=", f"job={job.id[:12]}", within="#tasks-table"), what="tasks"
     )
-    browser.picture("flower-tasks", 860)
+    browser.picture("flower-tasks", 830, width=1480)
     browser.open("/workers?refresh=1")
     eventually(lambda: browser.shows("light@", "heavy@", "Online", within="table"), what="both workers online")
     browser.picture("flower-workers", 520)

@@ -48,7 +48,7 @@ def start_workers(
     try:
         for name, log in paths.items():
             wait_until(lambda log=log: " ready." in log.read_text(), timeout_s=40, what=f"the start of {name} ({log})")
-    except AssertionError:
+    except BaseException:  # the test's time may be up
         stop(*processes.values())
         raise
     return processes

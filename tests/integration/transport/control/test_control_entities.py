@@ -1,6 +1,11 @@
 """The topics and subscriptions behind remote control: made anew, left by nobody, and what is off without them."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,6 +15,7 @@ from geoetl.emulator import EmulatorServer
 from geoetl.emulator.tokens import AccessPolicy
 from tests.integration.transport.conftest import wait_until
 from tests.integration.transport.control.conftest import (
+    HERE,
     client_of,
     close,
     close_namespace,
@@ -17,7 +23,7 @@ from tests.integration.transport.control.conftest import (
     environ_of,
     start_workers,
     stop,
-)
+)  # fmt: skip
 
 
 def test_a_worker_that_lost_its_subscription_makes_it_anew(cluster):
@@ -39,14 +45,30 @@ def test_fifty_starts_and_stops_leave_nothing_behind(server, tmp_path):
         told = counts(server)
         return sorted(told["queues"]), sorted(told["topics"]), sorted(told["subscriptions"])
 
+    def answering() -> set[str]:
+        return {worker for answer in app.control.ping(timeout=2, limit=10) for worker in answer}
+
+    command = [sys.executable, str(HERE / "forked_workers.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    log = (tmp_path / "workers.log").open("wb")
     seen = []
-    for turn in range(10):
-        names = [f"leaks{turn}{letter}" for letter in "abcde"]
-        workers = start_workers(environ, tmp_path, *names, arguments=("-P", "solo"))
-        answers = app.control.ping(timeout=3, limit=5)
-        stop(*workers.values())
-        assert sorted(worker for answer in answers for worker in answer) == [f"{name}@test" for name in names]
-        seen.append(left())
+    with log, subprocess.Popen(command, env=environ, stderr=log, start_new_session=True, **pipes) as workers:
+        try:
+            for turn in range(5):
+                names = [f"leaks{turn}{letter}" for letter in "abcdefghij"]
+                workers.stdin.write(" ".join(names) + "\n")
+                workers.stdin.flush()
+                expected = {f"{name}@test" for name in names}
+                wait_until(
+                    lambda wanted=expected: answering() == wanted, timeout_s=40, what=f"ten starts ({log.name})"
+                )
+                app.control.shutdown()
+                assert workers.stdout.readline() == "gone\n"
+                seen.append(left())
+        finally:
+            workers.stdin.close()
+            with suppress(ProcessLookupError):
+                os.killpg(workers.pid, signal.SIGKILL)
     assert seen[-1] == seen[0]
     assert not [name for name in seen[-1][2] if "leaks" in name]
     app.close()
