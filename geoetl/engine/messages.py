@@ -29,9 +29,10 @@ class TaskMessages:
                 root_id=str(run_id),
                 group=str(run_id),
                 group_index=idx,
-                # What Flower and `celery inspect` show of a task that has no arguments: its row has them.
+                # What Flower and `celery inspect` show of a task without arguments: its row has them. Flower's search
+                # reads the second, `kwargs:stage=convert`.
                 argsrepr=label,
-                kwargsrepr=f"stage={stage} job={job_id[:SHOWN_ID_CHARS]}",
+                kwargsrepr=repr({"stage": stage, "job": job_id[:SHOWN_ID_CHARS]}),
             )
         return found
 

@@ -28,5 +28,5 @@ tasks_columns = "name,args,kwargs,state,runtime,worker,received"
 task_runtime_metric_buckets = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0]
 
 # Flower would let this file win over its variables.
-for name in [name for name in globals() if f"FLOWER_{name.upper()}" in os.environ]:
-    del globals()[name]
+for _name in [name for name in globals() if f"FLOWER_{name.upper()}" in os.environ]:
+    del globals()[_name]

@@ -121,9 +121,14 @@ def test_workers_and_queues_and_a_job_s_tasks_are_seen(installation, workers, br
     browser.open("/tasks")
 
     eventually(
-        lambda: browser.shows("convert oslo.tif", "stage=", f"job={job.id[:12]}", within="#tasks-table"), what="tasks"
+        lambda: browser.shows(
+            "convert oslo.tif", "'stage': 'convert'", f"'job': '{job.id[:12]}'", within="#tasks-table"
+        ),
+        what="tasks",
     )
-    browser.picture("flower-tasks", 830, width=1480)
+    browser.picture("flower-tasks", 830, width=1560)
+    browser.open(f"/api/tasks?search=kwargs:job={job.id[:12]}")
+    assert browser.shows("convert oslo.tif")
     browser.open("/workers?refresh=1")
     eventually(lambda: browser.shows("light@", "heavy@", "Online", within="table"), what="both workers online")
     browser.picture("flower-workers", 520)
@@ -146,7 +151,7 @@ def test_terminating_a_running_task_cancels_its_job(workers, browser, submitted)
 
     eventually(lambda: len(running()) == 2, what="two tasks running")
     task = running()[0]
-    eventually(lambda: browser.open(f"/task/{task.id}") or browser.shows("noop.work", "stage=work", "STARTED"))
+    eventually(lambda: browser.open(f"/task/{task.id}") or browser.shows("noop.work", "'stage': 'work'", "STARTED"))
     browser.picture("flower-task", 660)
 
     browser.click("#task-terminate")
