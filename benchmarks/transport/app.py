@@ -13,9 +13,7 @@ from celery import Celery
 import benchmarks.transport.stock  # noqa: F401 - registers stock://
 import geoetl.transport  # noqa: F401 - registers servicebus://
 
-app = Celery(
-    "bench", broker=os.environ["BENCH_BROKER"], events="geoetl.transport.events:Events", set_as_current=False
-)
+app = Celery("bench", broker=os.environ["BENCH_BROKER"], events="geoetl.transport.events:Events", set_as_current=False)
 app.conf.update(
     broker_transport_options=json.loads(os.environ["BENCH_OPTIONS"]),
     broker_connection_retry_on_startup=True,

@@ -59,9 +59,7 @@ def test_fifty_starts_and_stops_leave_nothing_behind(server, tmp_path):
                 workers.stdin.write(" ".join(names) + "\n")
                 workers.stdin.flush()
                 expected = {f"{name}@test" for name in names}
-                wait_until(
-                    lambda wanted=expected: answering() == wanted, timeout_s=40, what=f"ten starts ({log.name})"
-                )
+                wait_until(lambda wanted=expected: answering() == wanted, timeout_s=40, what=f"ten starts ({log.name})")
                 app.control.shutdown()
                 assert workers.stdout.readline() == "gone\n"
                 seen.append(left())
