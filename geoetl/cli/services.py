@@ -11,6 +11,7 @@ import typer
 from prometheus_client import start_http_server
 
 from geoetl.cli import output
+from geoetl.config import load_settings
 from geoetl.config.sources import home_of
 from geoetl.engine import metrics
 from geoetl.local.flower import check_installed
@@ -102,6 +103,7 @@ def show_metrics() -> None:
 def flower(context: typer.Context) -> None:
     """Run Flower on the workers of the settings; takes Flower's own options, `geoetl flower --help` shows them."""
     check_installed()
+    load_settings()  # what is wrong with them is said by us, not by Celery
     command = flower_command(*context.args)
     os.execv(command[0], command)  # noqa: S606 - signals and the exit status are Flower's own, not those of a parent
 
