@@ -43,26 +43,22 @@ class TileEncoder:
             SystemFault: ``cog-differs``: what was written does not read back.
         """
         with MemoryFile() as memory:
-            with (
-                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                memory.open(
-                    driver="GTiff", width=pixels.width, height=pixels.height, count=len(pixels.values),
-                    dtype=self.dtype, tiled=True, blockxsize=self.blocksize, blockysize=self.blocksize,
-                    interleave="pixel", **self.options,
-                ) as dst,
-            ):  # fmt: skip
-                dst.write(pixels.values)
-                if pixels.mask is not None:
-                    dst.write_mask(pixels.mask)
-            with memory.open() as written:
-                _compare(pixels, written.read(), None if pixels.mask is None else written.read_masks(1))
-            data = memory.getbuffer()
-            directories = read_directories(bytes(data))
-            images = [bytes(data[at : at + size]) for at, size in tile_ranges(directories[0])]
-            if pixels.mask is None:
-                return [Tile(image, None) for image in images]
-            masks = [bytes(data[at : at + size]) for at, size in tile_ranges(directories[1])]
-        return [Tile(image, mask) for image, mask in zip(images, masks, strict=True)]
+            self._write(memory, pixels)
+            _verify(memory, pixels)
+            return _tiles_of(bytes(memory.getbuffer()), has_mask=pixels.mask is not None)
+
+    def _write(self, memory: MemoryFile, pixels: Pixels) -> None:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            memory.open(
+                driver="GTiff", width=pixels.width, height=pixels.height, count=len(pixels.values),
+                dtype=self.dtype, tiled=True, blockxsize=self.blocksize, blockysize=self.blocksize,
+                interleave="pixel", **self.options,
+            ) as dst,
+        ):  # fmt: skip
+            dst.write(pixels.values)
+            if pixels.mask is not None:
+                dst.write_mask(pixels.mask)
 
 
 def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int) -> TileEncoder:
@@ -78,13 +74,24 @@ def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int) -> TileEnco
     return TileEncoder(dtype, options, blocksize)
 
 
-def _compare(pixels: Pixels, values: Any, mask: Any) -> None:
-    is_same = np.array_equal(pixels.values, values)
-    if not is_same and pixels.values.dtype.kind in "fc":
-        # Slower, and only needed where there is a NaN, which is not equal to itself.
-        is_same = np.array_equal(pixels.values, values, equal_nan=True)
-    if pixels.mask is not None:
-        is_same = is_same and np.array_equal(pixels.mask, mask)
+def _tiles_of(data: bytes, *, has_mask: bool) -> list[Tile]:
+    directories = read_directories(data)
+    images = [data[at : at + size] for at, size in tile_ranges(directories[0])]
+    if not has_mask:
+        return [Tile(image, None) for image in images]
+    masks = [data[at : at + size] for at, size in tile_ranges(directories[1])]
+    return [Tile(image, mask) for image, mask in zip(images, masks, strict=True)]
+
+
+def _verify(memory: MemoryFile, pixels: Pixels) -> None:
+    with memory.open() as written:
+        values = written.read()
+        is_same = np.array_equal(pixels.values, values)
+        if not is_same and pixels.values.dtype.kind in "fc":
+            # Slower, and only needed where there is a NaN, which is not equal to itself.
+            is_same = np.array_equal(pixels.values, values, equal_nan=True)
+        if pixels.mask is not None:
+            is_same = is_same and np.array_equal(pixels.mask, written.read_masks(1))
     if not is_same:
         raise SystemFault(
             f"Encoding {pixels.width} x {pixels.height} pixels wrote tiles that decode to others.",
