@@ -6,8 +6,8 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 

@@ -1,6 +1,7 @@
 """Statistics of bands at full resolution, gathered piece by piece."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +52,7 @@ class RunningStatistics:
         if chosen.size and chosen.dtype.kind != "c":
             self._merge(chosen)
 
-    def _merge(self, chosen: npt.NDArray[np.generic]) -> None:
+    def _merge(self, chosen: npt.NDArray[Any]) -> None:
         numbers = chosen.astype(np.float64)
         mean = float(numbers.mean())
         numbers -= mean

@@ -33,21 +33,25 @@ class TileEncoder:
     options: dict[str, Any]
     """Of GDAL's GTiff driver."""
     blocksize: int
+    verifies: bool
 
     def encode(self, pixels: Pixels) -> list[Tile]:
         """The tiles of up to ``blocksize`` rows, from left to right.
 
-        They are decoded again and compared, because nobody will look at them again before they are published.
+        Where this ``verifies``, they are decoded again and compared: of a COG by many tasks, nobody looks at all tiles
+        again before it is published. Called by several threads at once.
 
         Raises:
             SystemFault: ``cog-differs``: what was written does not read back.
         """
         with MemoryFile() as memory:
             self._write(memory, pixels)
-            _verify(memory, pixels)
+            if self.verifies:
+                _verify(memory, pixels)
             return _tiles_of(bytes(memory.getbuffer()), has_mask=pixels.mask is not None)
 
     def _write(self, memory: MemoryFile, pixels: Pixels) -> None:
+        # Settings of GDAL belong to a thread, and this may be another than the one that opened the source.
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             memory.open(
@@ -61,17 +65,17 @@ class TileEncoder:
                 dst.write_mask(pixels.mask)
 
 
-def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int) -> TileEncoder:
+def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int, verifies: bool) -> TileEncoder:
     """The encoder that writes what the COG driver would with this profile."""
     options: dict[str, Any] = {"compress": profile.options["COMPRESS"]}
     if level := profile.options.get("LEVEL"):
         options[_LEVEL_OPTIONS[profile.options["COMPRESS"]]] = level
     if profile.options.get("PREDICTOR") == "YES":
         options["predictor"] = 3 if dtype.startswith("float") else 2
-    for name in ("NBITS", "MAX_Z_ERROR", "NUM_THREADS"):
+    for name in ("NBITS", "MAX_Z_ERROR"):
         if value := profile.options.get(name):
             options[name.lower()] = value
-    return TileEncoder(dtype, options, blocksize)
+    return TileEncoder(dtype, options, blocksize, verifies)
 
 
 def _tiles_of(data: bytes, *, has_mask: bool) -> list[Tile]:
