@@ -6,7 +6,6 @@ Functions of the package are wrapped in this process alone. Within a wrapped fun
 import functools
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ PHASES: dict[str, list[tuple[Any, str]]] = {
         (product, "thumbnail_png"), (assemble, "require_data"),
     ],
 }  # fmt: skip
+#: GDAL's threads work for these while the task waits. Beside the others, threads of the task do other work.
+_ALONE = {"inspection", "verification"}
 _TRANSFERS = ("stage_block", "staged_blocks", "commit_blocks", "upload", "download", "read_range", "properties", "list")
 
 
@@ -34,8 +35,6 @@ _TRANSFERS = ("stage_block", "staged_blocks", "commit_blocks", "upload", "downlo
 class Meter:
     """Seconds by phase, bytes that went through the store, and the most that lay in scratch."""
 
-    cpu_clock: Callable[[], float]
-    """``time.thread_time`` where other threads work meanwhile; ``time.process_time`` where they work for this one."""
     scratch: Path | None = None
     wall_s: dict[str, float] = field(default_factory=dict[str, float])
     cpu_s: dict[str, float] = field(default_factory=dict[str, float])
@@ -44,8 +43,14 @@ class Meter:
     _inside: threading.local = field(default_factory=threading.local)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def install(self, store_class: type) -> None:
-        """Wrap everything, for as long as this process lives."""
+    def install(self, store_class: type, *, has_parallel_verification: bool) -> None:
+        """Wrap everything, for as long as this process lives.
+
+        Args:
+            store_class: Its methods are the transfers.
+            has_parallel_verification: Whether tiles are verified while others are encoded.
+        """
+        self._alone: set[str] = set() if has_parallel_verification else _ALONE
         for phase, functions in PHASES.items():
             for owner, name in functions:
                 self._wrap(owner, name, phase)
@@ -66,20 +71,21 @@ class Meter:
 
     def _wrap(self, owner: Any, name: str, phase: str) -> None:
         function = getattr(owner, name)
+        cpu_clock = time.process_time if phase in self._alone else time.thread_time
 
         @functools.wraps(function)
         def metered(*args: Any, **kwargs: Any) -> Any:
             if getattr(self._inside, "phase", None):
                 return function(*args, **kwargs)
             self._inside.phase = phase
-            began, used = time.perf_counter(), self.cpu_clock()
+            began, used = time.perf_counter(), cpu_clock()
             try:
                 result = function(*args, **kwargs)
             finally:
                 self._inside.phase = None
                 with self._lock:
                     self.wall_s[phase] = self.wall_s.get(phase, 0.0) + time.perf_counter() - began
-                    self.cpu_s[phase] = self.cpu_s.get(phase, 0.0) + self.cpu_clock() - used
+                    self.cpu_s[phase] = self.cpu_s.get(phase, 0.0) + cpu_clock() - used
             if phase == "transfers":
                 self._count(name, args, kwargs, result)
             return result

@@ -162,12 +162,13 @@ def together(at_once: Sequence[Figures], then: Figures) -> Figures:
         size_bytes=then.size_bytes,
         moved_bytes=sum(one.moved_bytes for one in every),
         scratch_bytes=sum(one.scratch_bytes for one in at_once),
-        apart_wall_s=_added([slowest.apart_wall_s, then.apart_wall_s]),
-        apart_cpu_s=_added([one.apart_cpu_s for one in every]),
+        apart_wall_s=added([slowest.apart_wall_s, then.apart_wall_s]),
+        apart_cpu_s=added([one.apart_cpu_s for one in every]),
     )
 
 
-def _added(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+def added(figures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Sums by phase."""
     return {phase: sum(one.get(phase, 0.0) for one in figures) for phase in set().union(*figures)}
 
 
@@ -180,8 +181,8 @@ def peak_rss_mb() -> float:
 def main() -> None:
     what = json.loads(sys.argv[1])
     folder, threads, kind = Path(what["folder"]), what["threads"], what["kind"]
-    meter = Meter(time.process_time if kind == "single" else time.thread_time, folder / "scratch")
-    meter.install(LinkingStore)
+    meter = Meter(folder / "scratch")
+    meter.install(LinkingStore, has_parallel_verification=kind == "bands")
     began, used = time.perf_counter(), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
     written = path_of(folder, TARGET)
     if kind == "driver":
