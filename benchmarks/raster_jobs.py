@@ -153,7 +153,7 @@ def run_huge(folder: Path, side: int) -> None:
         job, figures = stack.run(ref)
         made = next(AssembledCog.model_validate(t.result) for t in job.tasks() if t.name == "raster.assemble")
         check_huge(stack, made.product, middle, expected)
-    bands = sum(task.name == "raster.encode_band" for task in job.tasks())
+        bands = sum(task.name == "raster.encode_band" for task in job.tasks())
     print(f"huge: {side} x {side} bytes of noise, {bands} bands: {figures}")
     print(f"huge_cog_gib={made.product.size_bytes / 2**30:.2f}")
     print(f"huge_wall_s={figures.wall_s:.0f}")
