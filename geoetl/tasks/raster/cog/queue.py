@@ -43,7 +43,7 @@ class TileQueue(AbstractContextManager["TileQueue"]):
         if self._threads == 1:
             self._stager.add(level, row, column, self._encoder.encode(pixels))
             return
-        self._hand_on(down_to=self._threads)
+        self._hand_on(down_to=self._threads - 1)
         self._waiting.append((level, row, column, self._pool.submit(self._encoder.encode, pixels)))
 
     def _hand_on(self, *, down_to: int) -> None:
