@@ -18,7 +18,7 @@ from geoetl.models.raster import BlobFacts, CogProduct, ConvertInput, RasterFact
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, write_cog
+from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, encode_cog
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
 from geoetl.tasks.raster.thumbnail import thumbnail_png
 from geoetl.tasks.raster.validate import validate_cog
@@ -56,12 +56,12 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         if task.target_crs is None:
             problem = _bands_problem(task, path)
             ctx.log.info("cog is written", source=task.source, by=f"GDAL: {problem}" if problem else "bands")
-            checks = _write(src, cog, profile, task, ctx, in_bands=problem is None)
+            checks = _write(src, cog, profile, task.source, ctx, shared=None if problem else _shared_cog(task))
         else:
             warped = ctx.scratch / "warped.tif"
             warp_to(src, warped, task.target_crs, task.source, ctx, resampling=profile.warp_resampling)
             with open_raster(GdalAccess(str(warped), {}), task.source, threads=ctx.threads) as intermediate:
-                checks = _write(intermediate, cog, profile, task, ctx, in_bands=False)
+                checks = _write(intermediate, cog, profile, task.source, ctx)
             warped.unlink()
     path.unlink()
     return _upload(task, cog, profile, checks, ctx)
@@ -90,20 +90,26 @@ def _bands_problem(task: ConvertInput, path: Path) -> str | None:
 
 
 def _write(
-    src: DatasetReader, cog: Path, profile: CogProfile, task: ConvertInput, ctx: TaskContext, *, in_bands: bool
+    src: DatasetReader,
+    cog: Path,
+    profile: CogProfile,
+    ref: str,
+    ctx: TaskContext,
+    *,
+    shared: SharedCog | None = None,
 ) -> dict[str, bool]:
-    """Write the COG of an open raster and validate it; the checks by name."""
+    """Write the COG of an open raster and validate it; the checks by name. Without ``shared`` GDAL's driver writes."""
     ctx.checkpoint()
     with (
-        written_to_scratch(task.source),
-        gdal_errors(task.source, "Writing the COG of", code="unwritable", error=SystemFault),
+        written_to_scratch(ref),
+        gdal_errors(ref, "Writing the COG of", code="unwritable", error=SystemFault),
     ):
-        if in_bands:
-            write_cog(src, _shared_cog(task), cog, ctx)
+        if shared is not None:
+            encode_cog(src, shared, cog, ctx)
         else:
             rasterio.shutil.copy(src, str(cog), driver="COG", **profile.options)
     ctx.checkpoint()
-    return validate_cog(cog, src, task.source, ctx, is_lossy=profile.is_lossy)
+    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)
 
 
 def _shared_cog(task: ConvertInput) -> SharedCog:

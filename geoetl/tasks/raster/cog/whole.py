@@ -25,7 +25,7 @@ from geoetl.tasks.raster.cog.top import TopLevels
 WHOLE_BAND_ROWS = 4096
 
 
-def write_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext) -> None:
+def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext) -> None:
     """Write the COG of an open raster that may be encoded in bands (``gdal.bands.bands_problem``).
 
     Args:
