@@ -25,10 +25,8 @@ from benchmarks.raster_runs import (
     start,
     together,
 )
-from benchmarks.raster_sources import Raster
+from benchmarks.raster_sources import BAND_ROWS, Raster
 
-#: Rows of a band. Small rasters need small ones, so that two workers have as much to do each.
-BAND_ROWS, QUICK_BAND_ROWS = 4096, 1024
 ROUNDS = 3
 #: What GDAL's driver and rio-cogeo do not do.
 APART = ("transfers", "verification", "statistics", "checksums", "description", "inspection")
@@ -36,16 +34,16 @@ APART = ("transfers", "verification", "statistics", "checksums", "description", 
 HUGE_SIDE = 69_632
 
 
-def run_all(folder: Path, bands: int, band_rows: int) -> Iterator[tuple[str, Figures]]:
+def run_all(folder: Path, bands: int) -> Iterator[tuple[str, Figures]]:
     """One round: every contender once."""
     yield "driver", finish(start(folder, kind="driver", threads=2))
     for workers in (1, 2):
         path_of(folder, TARGET).unlink(missing_ok=True)
         shares = [list(range(worker, bands, workers)) for worker in range(workers)]
         # As a worker is run: its CPUs are divided among its processes.
-        processes = [start(folder, kind="bands", threads=1, band_rows=band_rows, bands=share) for share in shares]
+        processes = [start(folder, kind="bands", threads=1, band_rows=BAND_ROWS, bands=share) for share in shares]
         encoded = [finish(process) for process in processes]
-        last = finish(start(folder, kind="assemble", threads=1, band_rows=band_rows, count=bands))
+        last = finish(start(folder, kind="assemble", threads=1, band_rows=BAND_ROWS, count=bands))
         yield f"bands-{workers}", together(encoded, last)
         if workers == 1:
             yield "assembler", last
@@ -53,17 +51,17 @@ def run_all(folder: Path, bands: int, band_rows: int) -> Iterator[tuple[str, Fig
     yield "rio-cogeo", finish(start(folder, kind="rio-cogeo", threads=2))
 
 
-def measure(raster: Raster, rounds: int, band_rows: int) -> dict[str, Figures]:
+def measure(raster: Raster, rounds: int) -> dict[str, Figures]:
     """Medians of every contender."""
     with tempfile.TemporaryDirectory(prefix="geoetl-bench-") as name:
         folder = Path(name)
         path = path_of(folder, SOURCE)
         path.parent.mkdir(parents=True)
         raster.write(path)
-        bands = -(-source_facts(folder).height // band_rows)
+        bands = -(-source_facts(folder).height // BAND_ROWS)
         runs: dict[str, list[Figures]] = {}
         for number in range(rounds):
-            for kind, figures in run_all(folder, bands, band_rows):
+            for kind, figures in run_all(folder, bands):
                 runs.setdefault(kind, []).append(figures)
                 print(f"{raster.name:20} round {number + 1} {kind:10} {figures}", flush=True)
         expected = (folder / "driver.tif").read_bytes()
@@ -156,8 +154,7 @@ def main() -> None:
             Raster(f"float32, {size >> 20} MiB", "float32", 1, size),
         )
     ]
-    band_rows = QUICK_BAND_ROWS if asked.quick else BAND_ROWS
-    medians = [measure(raster, ROUNDS, band_rows) for raster in rasters]
+    medians = [measure(raster, ROUNDS) for raster in rasters]
     bare, job = measure_jobs(rasters[0], 1 if asked.quick else ROUNDS)
     print_ratios(medians)
     print(f"cog_overhead_vs_gdal={job.wall_s / bare.wall_s:.3f}")
