@@ -35,8 +35,8 @@ class Raster:
         rng = np.random.default_rng(7)
         height, width = self.shape
         profile = {
-            "driver": "GTiff", "width": width, "height": height, "count": self.count, "dtype": self.dtype, "tiled": True,
-            "blockxsize": 512, "blockysize": 512, "compress": "zstd", "zstd_level": 1, "interleave": "pixel",
+            "driver": "GTiff", "width": width, "height": height, "count": self.count, "dtype": self.dtype,
+            "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd", "zstd_level": 1, "interleave": "pixel",
             "crs": "EPSG:32633", "transform": from_origin(300_000, 5_000_000, 10, 10), "BIGTIFF": "IF_SAFER",
         }  # fmt: skip
         with rasterio.open(path, "w", num_threads=2, **profile) as dst:
