@@ -37,7 +37,8 @@ class Raster:
         profile = {
             "driver": "GTiff", "width": width, "height": height, "count": self.count, "dtype": self.dtype,
             "tiled": True, "blockxsize": 512, "blockysize": 512, "interleave": "pixel",
-            "compress": "zstd", "zstd_level": 1, "crs": "EPSG:32633", "transform": from_origin(300_000, 5_000_000, 10, 10), "BIGTIFF": "IF_SAFER",
+            "compress": "zstd", "zstd_level": 1, "BIGTIFF": "IF_SAFER", "crs": "EPSG:32633",
+            "transform": from_origin(300_000, 5_000_000, 10, 10),
         }  # fmt: skip
         with rasterio.open(path, "w", num_threads=2, **profile) as dst:
             columns = np.sin(np.arange(width) / 700) * 2000 + 4000
