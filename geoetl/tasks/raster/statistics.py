@@ -1,12 +1,16 @@
 """Statistics of bands at full resolution, gathered piece by piece."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from geoetl.models.bigcog import BandMoments
 from geoetl.models.raster import BandStatistics
+
+#: Values worked on at once: in float64, what a processor's cache holds.
+_CACHE_VALUES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -31,24 +35,30 @@ class RunningStatistics:
             is_valid: Of the same shape; None where every pixel is valid.
         """
         self.pixels += values.size
-        chosen = values.ravel() if is_valid is None else values[is_valid]
-        if chosen.dtype.kind in "fc":
+        lines = np.atleast_2d(values)
+        step = max(1, _CACHE_VALUES // max(1, lines.shape[-1]))
+        for start in range(0, len(lines), step):
+            here = lines[start : start + step]
+            flags = None if is_valid is None else np.atleast_2d(is_valid)[start : start + step]
+            self._add_lines(here.ravel() if flags is None or flags.all() else here[flags])
+
+    def _add_lines(self, chosen: npt.NDArray[np.generic]) -> None:
+        if chosen.dtype.kind in "fc" and not np.isfinite(chosen).all():
             chosen = chosen[~np.isnan(chosen)]
-        self.valid += chosen.size
-        if chosen.dtype.kind == "c":
-            return
-        if chosen.dtype.kind == "f":
+            self.valid += chosen.size
             chosen = chosen[np.isfinite(chosen)]
-        if chosen.size:
+        else:
+            self.valid += chosen.size
+        if chosen.size and chosen.dtype.kind != "c":
             self._merge(chosen)
 
-    def _merge(self, chosen: npt.NDArray[np.generic]) -> None:
+    def _merge(self, chosen: npt.NDArray[Any]) -> None:
         numbers = chosen.astype(np.float64)
         mean = float(numbers.mean())
-        deviations = numbers - mean
-        self._put_together(
-            numbers.size, mean, float(np.dot(deviations, deviations)), float(numbers.min()), float(numbers.max())
-        )
+        numbers -= mean
+        # Not np.dot: for sums this short BLAS would keep a thread of every CPU spinning.
+        squares = float(np.einsum("i,i->", numbers, numbers))
+        self._put_together(numbers.size, mean, squares, float(chosen.min()), float(chosen.max()))
 
     def _put_together(self, count: int, mean: float, squares: float, minimum: float, maximum: float) -> None:
         total = self._counted + count

@@ -40,7 +40,8 @@ def thumbnail_png(cog: GdalAccess, ref: str) -> bytes:
         else:
             colors = _stretched(src, shape, alpha)
     picture = io.BytesIO()
-    Image.fromarray(np.dstack([colors, alpha]), mode=None).save(picture, "PNG", optimize=True)
+    # optimize=True would save a fifth of 75 kB, for twelve times the CPU time.
+    Image.fromarray(np.dstack([colors, alpha]), mode=None).save(picture, "PNG")
     return picture.getvalue()
 
 

@@ -1,7 +1,10 @@
 """The scratch folder of an attempt: room is checked before, the source comes in with the ETag that was checked."""
 
+import errno
 import hashlib
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from geoetl.errors import TransientError
@@ -48,6 +51,25 @@ def require_space(folder: Path, needed_bytes: int, ref: str) -> None:
             code="scratch-full",
             hint="It is tried again later; give the workers a larger scratch volume if this stays.",
         )
+
+
+@contextmanager
+def written_to_scratch(ref: str) -> Generator[None]:
+    """Say it in our words when the disk is full while the work on ``ref`` goes on.
+
+    Raises:
+        TransientError: ``scratch-full``.
+    """
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise TransientError(
+            f"Working on {ref} failed because the scratch disk took no more: {exc.strerror}.",
+            code="scratch-full",
+            hint="It is tried again later; give the workers a larger scratch volume if this stays.",
+        ) from exc
 
 
 def sha256_of(path: Path) -> str:

@@ -86,6 +86,21 @@ def test_statistics_merge_as_if_seen_at_once():
     assert found.stddev == pytest.approx(values.std(), rel=1e-9)
 
 
+def test_statistics_of_more_than_is_worked_on_at_once_heed_the_mask():
+    values = np.arange(300 * 1000, dtype="uint16").reshape(300, 1000)
+    is_valid = values % 7 != 0
+    is_valid[:100] = True
+    running = RunningStatistics()
+    # A view of some columns: rows do not lie one after the other.
+    running.add(values[:, :900], is_valid[:, :900])
+    found, chosen = running.result(), values[:, :900][is_valid[:, :900]].astype(float)
+    assert found is not None
+    assert (found.minimum, found.maximum) == (chosen.min(), chosen.max())
+    assert found.mean == pytest.approx(chosen.mean(), rel=1e-12)
+    assert found.stddev == pytest.approx(chosen.std(), rel=1e-12)
+    assert running.valid == chosen.size
+
+
 def test_infinity_is_valid_but_counts_in_no_mean():
     running = RunningStatistics()
     running.add(np.array([1.0, np.inf, np.nan, 3.0]), None)

@@ -41,6 +41,22 @@ def test_nodata_does_not_count_and_fills_what_has_nothing_else():
     assert one([[8, 10], [8, 10]], mask_kind="nodata", nodata=9) == [[10]]
 
 
+@pytest.mark.parametrize("side", [64, 65])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_gap_changes_only_the_pixels_that_cover_it(side, dtype):
+    values = RNG.integers(1, 60_000, (1, side, side)).astype(dtype)
+    rule = OverviewRule("average", "nodata", nodata=0)
+    without = whole(Pixels(values.copy()), rule).values
+    values[0, 20, 20] = 0
+
+    made = whole(Pixels(values), rule).values
+
+    rows, columns = np.nonzero((made != without)[0])
+    assert set(rows) <= {9, 10}
+    assert set(columns) <= {9, 10}
+    assert len(rows) > 0
+
+
 def test_transparent_pixels_do_not_count():
     pixels = Pixels(np.array([[[10, 200], [30, 200]], [[255, 0], [255, 0]]], dtype="uint8"))
 

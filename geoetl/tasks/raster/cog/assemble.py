@@ -13,20 +13,19 @@ from rasterio.io import DatasetReader
 from geoetl.errors import SystemFault
 from geoetl.gdal.header import nodata_value
 from geoetl.gdal.sources import open_blob_source
-from geoetl.models.bigcog import AssembledCog, AssembleInput, BandInput, BandReceipt
+from geoetl.models.bigcog import AssembledCog, AssembleInput, BandReceipt
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobExists, BlobNotFound, BlobProperties
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.cog.bands import make_band
 from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
 from geoetl.tasks.raster.cog.contents import Contents
-from geoetl.tasks.raster.cog.layout import LevelSpan, Span
 from geoetl.tasks.raster.cog.parts import Part, parts_prefix
-from geoetl.tasks.raster.cog.pixels import Pixels
 from geoetl.tasks.raster.cog.product import describe_product
-from geoetl.tasks.raster.cog.pyramid import build_pyramid
+from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
 from geoetl.tasks.raster.cog.template import make_template
+from geoetl.tasks.raster.cog.top import TopLevels
 from geoetl.tasks.raster.convert import COG_CONTENT_TYPE
 from geoetl.tasks.raster.inspect import require_data
 from geoetl.tasks.raster.statistics import RunningStatistics
@@ -111,8 +110,11 @@ class _Assembly:
         ctx, cog, layout = self.ctx, self.task.cog, self.recipe.layout
         contents = Contents(layout, has_mask=self.recipe.has_mask)
         staged = {block.id: block.size_bytes for block in ctx.store.staged_blocks(cog.target)}
-        with BlockStager(ctx.store, cog.target, block_bytes(layout), is_one_panel=True) as stager:
-            top = _TopLevels(self.recipe, stager)
+        with (
+            BlockStager(ctx.store, cog.target, block_bytes(layout), is_one_panel=True) as stager,
+            TileQueue(self.recipe.encoder, stager, threads=ctx.threads) as queue,
+        ):
+            top = TopLevels(self.recipe, queue)
             for receipt in self.task.receipts:
                 ctx.checkpoint()
                 part = self._part_of(receipt, staged)
@@ -155,27 +157,4 @@ class _Assembly:
             pass
         self.ctx.log.warning("blocks are gone, band is encoded again", cog=self.task.cog.target, band=receipt.band)
         self.encoded_again.append(receipt.band)
-        part, _ = make_band(self.src, self.recipe, BandInput(cog=self.task.cog, band=receipt.band), self.ctx)
-        return part
-
-
-class _TopLevels:
-    """The levels that no band can make alone, from the bands' strips."""
-
-    def __init__(self, recipe: Recipe, stager: BlockStager) -> None:
-        layout = recipe.layout
-        self._stream = None
-        if (first := layout.strip_level) is not None:
-            whole_rows = [LevelSpan(Span(0, height), height) for height in layout.heights[first:]]
-            whole_columns = [LevelSpan(Span(0, width), width) for width in layout.widths[first:]]
-
-            def take_tiles(level: int, row: int, column: int, pixels: Pixels) -> None:
-                stager.add(level, row, column, recipe.encoder.encode(pixels))
-
-            self._stream = build_pyramid(
-                layout, whole_rows, whole_columns, recipe.rule, first_level=first, take_tiles=take_tiles
-            )
-
-    def push(self, strip: Pixels) -> None:
-        assert self._stream is not None, "strips are made where there are levels above"
-        self._stream.push(strip)
+        return make_band(self.src, self.recipe, self.task.cog, receipt.band, self.ctx, store=store)

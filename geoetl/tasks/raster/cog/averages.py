@@ -34,7 +34,7 @@ def plain_average(source: Array, rows: Axis, columns: Axis) -> Array:
     is_float = work.kind == "f"
     factor = float(rows.taps * columns.taps) if is_float else 1.0
     total = _weighted(_lines(source, columns, 1.0 / factor), rows)
-    weight = _total_weight(rows)[:, None] * _total_weight(columns)[None, :]
+    weight = rows.total_weights()[:, None] * columns.total_weights()
     mean = total / weight
     return (mean * factor).astype(work) if is_float else (mean + 0.5).astype(work)
 
@@ -63,8 +63,10 @@ def _average_of_four(source: Array, columns: Axis, work: np.dtype[Any]) -> Array
 def masked_average(source: Array, flags: Flags, rows: Axis, columns: Axis, nodata: float | None) -> Array:
     """Of the pixels whose flag is set; the nodata value (else 0) where there is none."""
     work = _work_dtype(source.dtype)
-    total = _weighted(_lines(np.where(flags, source, source.dtype.type(0)), columns, 1.0), rows)
-    weight = _weighted(_lines(flags, columns, 1.0), rows)
+    are_all_set = bool(flags.all())
+    counted = source if are_all_set else np.where(flags, source, source.dtype.type(0))
+    total = _weighted(_lines(counted, columns, 1.0), rows)
+    weight = _full_weight(rows, columns) if are_all_set else _weighted(_lines(flags, columns, 1.0), rows)
     is_empty = weight == 0
     weight[is_empty] = 1.0
     mean = total / weight
@@ -81,32 +83,40 @@ def masked_average(source: Array, flags: Flags, rows: Axis, columns: Axis, nodat
     return made
 
 
+def _full_weight(rows: Axis, columns: Axis) -> Floats:
+    """What flags sum up to that are all set: one line of them is every line."""
+    line = _lines(np.ones((1, columns.start + 2 * columns.made.size + 1), dtype=np.bool_), columns, 1.0)
+    return _weighted(np.broadcast_to(line, (2 * rows.made.size + 1, line.shape[1])), rows)
+
+
 def _lines(source: Array, columns: Axis, factor: float) -> Floats:
     """Each row summed across: its covered pixels, weighted."""
-    weights = columns.weights()
-    total: Floats | None = None
-    for tap, weight in enumerate(weights):
-        part = _tap(source, columns, tap).astype(np.float64)
-        if factor != 1.0:
-            part *= factor
-        if columns.taps == 3 and tap != 1:
-            part *= weight
-        total = part if total is None else np.add(total, part, out=total)
-    assert total is not None, "there is at least one tap"
+    start, count, taps = columns.start, columns.made.size, columns.taps
+    # The first pixel covered by one is the last covered by its neighbour: they are converted once.
+    even = source[:, start : start + 2 * (count - 1) + taps : 2].astype(np.float64)
+    odd = source[:, start + 1 : start + 2 * count : 2].astype(np.float64)
+    if factor != 1.0:
+        even *= factor
+        odd *= factor
+    if taps < 3:
+        return even if taps == 1 else np.add(even, odd, out=even)
+    left, _, right = columns.weights()
+    total = even[:, :-1] * left
+    total += odd
+    total += even[:, 1:] * right
     return total
 
 
 def _weighted(lines: Floats, rows: Axis) -> Floats:
     """Lines summed down."""
-    weights = rows.weights()
     count = rows.made.size
-    total: Floats | None = None
-    for tap, weight in enumerate(weights):
-        part = lines[tap : tap + 2 * count - 1 : 2]
-        if rows.taps == 3 and tap != 1:
-            part = part * weight[:, None]
-        total = part.copy() if total is None else np.add(total, part, out=total)
-    assert total is not None, "there is at least one tap"
+    above, middle, below = (lines[tap : tap + 2 * count - 1 : 2] for tap in range(3))
+    if rows.taps < 3:
+        return above if rows.taps == 1 else above + middle
+    top, _, bottom = rows.weights()
+    total = above * top[:, None]
+    total += middle
+    total += below * bottom[:, None]
     return total
 
 
@@ -114,13 +124,6 @@ def _tap(source: Array, columns: Axis, tap: int) -> Array:
     """The ``tap``-th pixel that each made pixel covers in its row."""
     start = columns.start + tap
     return source[:, start : start + 2 * columns.made.size - 1 : 2]
-
-
-def _total_weight(axis: Axis) -> Floats:
-    weights = axis.weights()
-    if axis.taps == 3:
-        return weights[0] + 1.0 + weights[2]
-    return weights[0] * axis.taps
 
 
 def count_flags(flags: Flags, rows: Axis, columns: Axis) -> npt.NDArray[np.int64]:

@@ -9,15 +9,16 @@ from geoetl.gdal.header import nodata_value
 from geoetl.gdal.open import gdal_errors
 from geoetl.gdal.sources import open_blob_source
 from geoetl.gdal.windows import window
-from geoetl.models.bigcog import BandInput, BandReceipt
+from geoetl.models.bigcog import BandInput, BandReceipt, SharedCog
 from geoetl.models.refs import BlobRef
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
+from geoetl.tasks.raster.cog.blocks import BlockStager, BlockTarget, block_bytes
 from geoetl.tasks.raster.cog.layout import LevelSpan
 from geoetl.tasks.raster.cog.nodata import is_nodata
 from geoetl.tasks.raster.cog.parts import Part, part_ref
 from geoetl.tasks.raster.cog.pixels import Pixels, beside, stack
 from geoetl.tasks.raster.cog.pyramid import build_pyramid
+from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
 from geoetl.tasks.raster.statistics import RunningStatistics
 
@@ -44,7 +45,8 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         threads=ctx.threads,
     ) as src:
         recipe = make_recipe(src, cog, threads=ctx.threads)
-        part, statistics = make_band(src, recipe, task, ctx)
+        statistics = [RunningStatistics() for _ in src.indexes]
+        part = make_band(src, recipe, cog, task.band, ctx, store=ctx.store, statistics=statistics)
     left = store_part(part, cog.target, task.band, recipe, ctx)
     staged_bytes = sum(block.size_bytes for block in part.blocks)
     ctx.log.info("band encoded", source=cog.source, band=task.band, staged_bytes=staged_bytes)
@@ -68,24 +70,41 @@ def store_part(part: Part, target: BlobRef, band: int, recipe: Recipe, ctx: Task
 
 
 def make_band(
-    src: DatasetReader, recipe: Recipe, task: BandInput, ctx: TaskContext
-) -> tuple[Part, list[RunningStatistics]]:
+    src: DatasetReader,
+    recipe: Recipe,
+    cog: SharedCog,
+    band: int,
+    ctx: TaskContext,
+    *,
+    store: BlockTarget,
+    statistics: Sequence[RunningStatistics] = (),
+) -> Part:
     """Encode a band of an open source and stage its blocks.
 
+    Args:
+        src: The source.
+        recipe: How.
+        cog: Of which it is a band.
+        band: Which one.
+        ctx: For checkpoints.
+        store: Takes the blocks.
+        statistics: Of each band of the raster, to be added to; none where nobody wants to know.
+
     Returns:
-        What the assembler must know, and statistics of each band of the raster.
+        What the assembler must know.
     """
     layout = recipe.layout
-    rows = layout.band(task.band)
-    statistics = [RunningStatistics() for _ in src.indexes]
     strips: list[Pixels] = []
-    with BlockStager(ctx.store, task.cog.target, block_bytes(layout), layout.is_one_panel) as stager:
+    with (
+        BlockStager(store, cog.target, block_bytes(layout), layout.is_one_panel) as stager,
+        TileQueue(recipe.encoder, stager, threads=ctx.threads) as queue,
+    ):
         for columns in layout.panels():
-            panel = _Panel(src, recipe, rows, columns, statistics)
-            panel.run(stager, task.cog.source, ctx.checkpoint)
+            panel = _Panel(src, recipe, layout.band(band), columns, statistics)
+            panel.run(queue, cog.source, ctx.checkpoint)
             if panel.strip:
                 strips.append(stack(panel.strip))
-    return Part(stager.runs, stager.blocks, beside(strips) if strips else None), statistics
+    return Part(stager.runs, stager.blocks, beside(strips) if strips else None)
 
 
 class _Panel:
@@ -106,19 +125,15 @@ class _Panel:
         self._statistics = statistics
         self.strip: list[Pixels] = []
 
-    def run(self, stager: BlockStager, ref: str, checkpoint: Callable[[], None]) -> None:
+    def run(self, queue: TileQueue, ref: str, checkpoint: Callable[[], None]) -> None:
         layout = self._recipe.layout
-
-        def take_tiles(level: int, row: int, column: int, pixels: Pixels) -> None:
-            stager.add(level, row, column, self._recipe.encoder.encode(pixels))
-
         stream = build_pyramid(
             layout,
             self._rows,
             self._columns,
             self._recipe.rule,
             first_level=0,
-            take_tiles=take_tiles,
+            take_tiles=queue.add,
             take_strip=self.strip.append if layout.strip_level is not None else None,
         )
         needed, columns = stream.needed, stream.needed_columns
@@ -127,7 +142,8 @@ class _Panel:
             height = min(layout.blocksize, needed.stop - top)
             with gdal_errors(ref, f"Decoding rows {top} to {top + height} of", code="corrupt-block"):
                 pixels = self._recipe.read(self._src, window(columns.start, top, columns.size, height))
-            self._count(pixels.cut(0, max(0, self._rows[0].own.stop - top), self._columns[0].own.size))
+            if self._statistics:
+                self._count(pixels.cut(0, max(0, self._rows[0].own.stop - top), self._columns[0].own.size))
             stream.push(pixels)
 
     def _count(self, pixels: Pixels) -> None:

@@ -6,9 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Protocol
 
 from geoetl.models.refs import BlobRef
-from geoetl.storage.base import BlockStore, StagedBlock
+from geoetl.storage.base import StagedBlock
 from geoetl.tasks.raster.cog.layout import CogLayout
 from geoetl.tasks.raster.cog.tiff import record
 from geoetl.tasks.raster.cog.tiles import Tile
@@ -21,6 +22,14 @@ _MAX_TILE_BLOCKS = 26_000
 _UPLOADS = 2
 #: Hex digits of a block's SHA-256 in its id: within one place of one blob, 2**64 contents.
 _DIGEST_DIGITS = 16
+
+
+class BlockTarget(Protocol):
+    """Where blocks go: a ``BlockStore``, or a file."""
+
+    def stage_block(self, ref: BlobRef, block_id: str, data: bytes) -> None:
+        """As of ``BlockStore``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ def block_bytes(layout: CogLayout) -> int:
 class BlockStager(AbstractContextManager["BlockStager"]):
     """Takes tiles, stages blocks. Left without an error, everything is staged."""
 
-    store: BlockStore
+    store: BlockTarget
     target: BlobRef
     target_bytes: int
     is_one_panel: bool

@@ -116,17 +116,37 @@ class LevelStream:
                 self._take_tiles(self._level, row, column, part)
 
     def _reduce(self, pixels: Pixels, above: "LevelStream") -> None:
-        given = pixels if self._kept is None else stack([self._kept, pixels])
-        start = self._kept_from
-        heights, widths = self._layout.heights, self._layout.widths
+        heights = self._layout.heights
         height, next_height = heights[self._level], heights[self._level + 1]
-        stop = min(made_of(self._next, height, next_height), above.needed.stop)
-        if stop > above.next_row:
-            rows = Axis(height, next_height, start, Span(above.next_row, stop))
-            columns = Axis(widths[self._level], widths[self._level + 1], self._columns.own.start, above.needed_columns)
-            made = reduce(given, rows, columns, self._rule)
-            keep_from = stop * height // next_height
-            given, start = given.cut(keep_from - start, given.height), keep_from
-            above.push(made)
-        self._kept = given.copy() if given.height else None
-        self._kept_from = start
+        made = Span(above.next_row, min(made_of(self._next, height, next_height), above.needed.stop))
+        keep_from = self._kept_from
+        if made:
+            keep_from = made.stop * height // next_height
+            above.push(self._make(pixels, made, above.needed_columns))
+        self._keep(pixels, keep_from)
+
+    def _make(self, pixels: Pixels, made: Span, made_columns: Span) -> Pixels:
+        """Rows of the next level, of those that were kept and those that came."""
+        came_from = self._next - pixels.height
+        heights, widths = self._layout.heights, self._layout.widths
+        sizes = heights[self._level], heights[self._level + 1]
+        columns = Axis(widths[self._level], widths[self._level + 1], self._columns.own.start, made_columns)
+        if self._kept is None:
+            return reduce(pixels, Axis(*sizes, came_from, made), columns, self._rule)
+        # Few rows are made of both: only for those are the two put together, and all that came need not be copied.
+        seam = min(made.stop, -(-came_from // 2))
+        rows = Axis(*sizes, self._kept_from, Span(made.start, seam))
+        both = stack([self._kept, pixels.cut(0, 2 * (seam - 1) + rows.taps - came_from)])
+        parts = [reduce(both, rows, columns, self._rule)]
+        if seam < made.stop:
+            parts.append(reduce(pixels, Axis(*sizes, came_from, Span(seam, made.stop)), columns, self._rule))
+        return stack(parts)
+
+    def _keep(self, pixels: Pixels, keep_from: int) -> None:
+        """Forget what is above ``keep_from``."""
+        came_from = self._next - pixels.height
+        left = pixels.cut(max(0, keep_from - came_from), pixels.height)
+        if self._kept is not None and keep_from < came_from:
+            left = stack([self._kept.cut(keep_from - self._kept_from, self._kept.height), left])
+        self._kept = left.copy() if left.height else None
+        self._kept_from = keep_from

@@ -33,8 +33,14 @@ class Recipe:
         return Pixels(src.read(window=window), src.read_masks(1, window=window) if self.has_mask else None)
 
 
-def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int) -> Recipe:
+def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: bool = True) -> Recipe:
     """The recipe of a source that is open, with the job's CRS and nodata.
+
+    Args:
+        src: The source.
+        cog: What the job says.
+        threads: Of GDAL.
+        verifies: Whether tiles are read back as soon as they are encoded.
 
     Raises:
         BadData: ``profile-unsuitable`` or ``resampling-unsuitable``.
@@ -59,7 +65,8 @@ def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int) -> Recipe:
     )
     rule = _rule(src, profile)
     has_mask = rule.mask_kind == "internal"
-    return Recipe(layout, profile, rule, tile_encoder(profile, src.dtypes[0], blocksize=cog.blocksize), has_mask)
+    encoder = tile_encoder(profile, src.dtypes[0], blocksize=cog.blocksize, verifies=verifies)
+    return Recipe(layout, profile, rule, encoder, has_mask)
 
 
 def _rule(src: DatasetReader, profile: CogProfile) -> OverviewRule:

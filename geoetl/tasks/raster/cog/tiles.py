@@ -33,56 +33,69 @@ class TileEncoder:
     options: dict[str, Any]
     """Of GDAL's GTiff driver."""
     blocksize: int
+    verifies: bool
 
     def encode(self, pixels: Pixels) -> list[Tile]:
         """The tiles of up to ``blocksize`` rows, from left to right.
 
-        They are decoded again and compared, because nobody will look at them again before they are published.
+        Where this ``verifies``, they are decoded again and compared: of a COG by many tasks, nobody looks at all tiles
+        again before it is published. Called by several threads at once.
 
         Raises:
             SystemFault: ``cog-differs``: what was written does not read back.
         """
         with MemoryFile() as memory:
-            with (
-                rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                memory.open(
-                    driver="GTiff", width=pixels.width, height=pixels.height, count=len(pixels.values),
-                    dtype=self.dtype, tiled=True, blockxsize=self.blocksize, blockysize=self.blocksize,
-                    interleave="pixel", **self.options,
-                ) as dst,
-            ):  # fmt: skip
-                dst.write(pixels.values)
-                if pixels.mask is not None:
-                    dst.write_mask(pixels.mask)
-            with memory.open() as written:
-                _compare(pixels, written.read(), None if pixels.mask is None else written.read_masks(1))
-            data = memory.getbuffer()
-            directories = read_directories(bytes(data))
-            images = [bytes(data[at : at + size]) for at, size in tile_ranges(directories[0])]
-            if pixels.mask is None:
-                return [Tile(image, None) for image in images]
-            masks = [bytes(data[at : at + size]) for at, size in tile_ranges(directories[1])]
-        return [Tile(image, mask) for image, mask in zip(images, masks, strict=True)]
+            self._write(memory, pixels)
+            if self.verifies:
+                _verify(memory, pixels)
+            return _tiles_of(bytes(memory.getbuffer()), has_mask=pixels.mask is not None)
+
+    def _write(self, memory: MemoryFile, pixels: Pixels) -> None:
+        # Settings of GDAL belong to a thread, and this may be another than the one that opened the source.
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            memory.open(
+                driver="GTiff", width=pixels.width, height=pixels.height, count=len(pixels.values),
+                dtype=self.dtype, tiled=True, blockxsize=self.blocksize, blockysize=self.blocksize,
+                interleave="pixel", **self.options,
+            ) as dst,
+        ):  # fmt: skip
+            dst.write(pixels.values)
+            if pixels.mask is not None:
+                dst.write_mask(pixels.mask)
 
 
-def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int) -> TileEncoder:
+def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int, verifies: bool) -> TileEncoder:
     """The encoder that writes what the COG driver would with this profile."""
     options: dict[str, Any] = {"compress": profile.options["COMPRESS"]}
     if level := profile.options.get("LEVEL"):
         options[_LEVEL_OPTIONS[profile.options["COMPRESS"]]] = level
     if profile.options.get("PREDICTOR") == "YES":
         options["predictor"] = 3 if dtype.startswith("float") else 2
-    for name in ("NBITS", "MAX_Z_ERROR", "NUM_THREADS"):
+    for name in ("NBITS", "MAX_Z_ERROR"):
         if value := profile.options.get(name):
             options[name.lower()] = value
-    return TileEncoder(dtype, options, blocksize)
+    return TileEncoder(dtype, options, blocksize, verifies)
 
 
-def _compare(pixels: Pixels, values: Any, mask: Any) -> None:
-    is_inexact = pixels.values.dtype.kind in "fc"
-    is_same = np.array_equal(pixels.values, values, equal_nan=is_inexact)
-    if pixels.mask is not None:
-        is_same = is_same and np.array_equal(pixels.mask, mask)
+def _tiles_of(data: bytes, *, has_mask: bool) -> list[Tile]:
+    directories = read_directories(data)
+    images = [data[at : at + size] for at, size in tile_ranges(directories[0])]
+    if not has_mask:
+        return [Tile(image, None) for image in images]
+    masks = [data[at : at + size] for at, size in tile_ranges(directories[1])]
+    return [Tile(image, mask) for image, mask in zip(images, masks, strict=True)]
+
+
+def _verify(memory: MemoryFile, pixels: Pixels) -> None:
+    with memory.open() as written:
+        values = written.read()
+        is_same = np.array_equal(pixels.values, values)
+        if not is_same and pixels.values.dtype.kind in "fc":
+            # Slower, and only needed where there is a NaN, which is not equal to itself.
+            is_same = np.array_equal(pixels.values, values, equal_nan=True)
+        if pixels.mask is not None:
+            is_same = is_same and np.array_equal(pixels.mask, written.read_masks(1))
     if not is_same:
         raise SystemFault(
             f"Encoding {pixels.width} x {pixels.height} pixels wrote tiles that decode to others.",
