@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from geoetl.cli import output
+from geoetl.engine.control import RESUME_BUDGET
 from geoetl.engine.rows import Event, JobStatus, TaskStatus
 from geoetl.models.states import JobState, TaskState
 from geoetl.worker import client
@@ -120,6 +121,25 @@ def resume(job_id: JobId, as_json: AsJson = False) -> None:
         output.print_json({"job_id": job.id, "resumed": True})
     else:
         output.say(f"{job.id}  resumed")
+
+
+@app.command()
+def retry(
+    job_id: JobId,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Number, id or label of a failed task; all that failed must be named. Repeatable."),
+    ] = None,
+    attempts: Annotated[int, typer.Option(min=1, max=100, help="Attempts that each task gets.")] = RESUME_BUDGET,
+    as_json: AsJson = False,
+) -> None:
+    """Give the failed tasks of a failed job new attempts; the job goes on with them and what was skipped for them."""
+    job = client.get_job(job_id)
+    numbers = job.retry(tasks=task or (), attempts=attempts)
+    if as_json:
+        output.print_json({"job_id": job.id, "retried": numbers})
+    else:
+        output.say(f"{job.id}  retried {', '.join(numbers)}")
 
 
 def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -> None:

@@ -1,12 +1,13 @@
 """The public Python API: submit a job, follow it, look at it."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from geoetl.chains.definition import JobSpec
 from geoetl.engine import control, views
+from geoetl.engine.history import TaskDetail, find_task
 from geoetl.engine.rows import Event, JobStatus, JobSummary, TaskStatus
 from geoetl.engine.services import Services
 from geoetl.engine.submit import Submission
@@ -70,6 +71,14 @@ class Job:
         """Tasks of the current run."""
         return views.tasks(self._services.connections(), self._run_id())
 
+    def task(self, word: str) -> TaskDetail:
+        """One task of the current run with its input and attempts: by number (``2.1``), beginning of its id, or label.
+
+        Raises:
+            NotFound: There is none, or more than one.
+        """
+        return find_task(self._services.connections(), self._run_id(), word)
+
     def events(self, *, after: int = 0) -> Iterator[Event]:
         """What has happened in the current run, in order; ``after`` the id of an event."""
         return views.events(self._services.connections(), self._run_id(), after=after)
@@ -94,6 +103,18 @@ class Job:
     def resume(self) -> None:
         """Go on from the stage that failed or was cancelled; what succeeded is kept."""
         control.resume(self._services, self.id)
+
+    def retry(self, *, tasks: Sequence[str] = (), attempts: int = control.RESUME_BUDGET) -> tuple[str, ...]:
+        """Give failed tasks of a failed job new attempts, and go on; the numbers of those tasks.
+
+        Args:
+            tasks: Numbers, ids or labels: all that failed; none means the same.
+            attempts: How many each gets.
+
+        Raises:
+            InvalidInput: The job has not failed, a named task has not, or one that has is not named.
+        """
+        return control.retry(self._services, self.id, tasks=tasks, attempts=attempts)
 
     def wait(
         self, *, timeout_s: float | None = None, on_progress: Callable[[JobStatus], None] | None = None

@@ -106,7 +106,7 @@ FOR NO KEY UPDATE OF r
 -- The job and run of a task, and whether its run was resumed within the last seconds.
 SELECT r.job_id, r.id, EXISTS (
     SELECT 1 FROM geoetl.event e
-    WHERE e.run_id = r.id AND e.what = 'job resumed' AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
+    WHERE e.run_id = r.id AND e.what IN ('job resumed', 'job retried') AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
 FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
 
 -- cancel --
@@ -130,6 +130,11 @@ SELECT e.job_id, e.id, e.cur_stage, 'job cancelled',
        jsonb_build_object('skipped', (SELECT count(*) FROM skipped), 'by', %(by)s::text)
 FROM ended e
 RETURNING id
+
+-- failed_tasks --
+-- Of the stage where a run failed; after lock_current_run.
+SELECT id::text, stage_no, idx, label FROM geoetl.task
+WHERE run_id = %(run_id)s AND stage_no = %(no)s AND state = 'failed' ORDER BY idx
 
 -- resume_run --
 UPDATE geoetl.run SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
@@ -164,6 +169,6 @@ WITH bell AS (
     ORDER BY idx RETURNING ref
 )
 INSERT INTO geoetl.event (job_id, run_id, stage_no, what, data)
-SELECT r.job_id, r.id, %(no)s, 'job resumed', jsonb_build_object('tasks', (SELECT count(*) FROM bell), 'by', %(by)s::text)
+SELECT r.job_id, r.id, %(no)s, %(what)s, jsonb_build_object('tasks', (SELECT count(*) FROM bell), 'by', %(by)s::text)
 FROM geoetl.run r WHERE r.id = %(run_id)s
 RETURNING pg_notify('geoetl_outbox', '')

@@ -68,6 +68,13 @@ class Histories(RuleBasedStateMachine):
             control.resume(self.engine.services, job)
         assert all(attempt >= before[task] for task, attempt in self.attempts())
 
+    @rule(job=jobs, attempts=st.integers(1, 3))
+    def retry(self, job: str, attempts: int) -> None:
+        before = dict(self.attempts())
+        with contextlib.suppress(InvalidInput):  # it has not failed
+            control.retry(self.engine.services, job, attempts=attempts)
+        assert all(attempt >= before[task] for task, attempt in self.attempts())
+
     # ------------------------------------------------------------------ broker and workers
     @rule(is_lost=st.booleans())
     def relay(self, is_lost: bool) -> None:
