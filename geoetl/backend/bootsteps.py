@@ -7,13 +7,14 @@ import celery.bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from geoetl.backend.chores import Chore
 from geoetl.backend.ledger import Connection, new_boot, owner
-from geoetl.backend.relay import Chore, Relay
+from geoetl.backend.relay import Relay
 
 log = get_logger(__name__)
 
 #: Seconds between removals of expired results by the process that relays.
-_EXPIRE_EVERY_S = 3600.0
+EXPIRE_EVERY_S = 3600.0
 #: A lease survives this many lost beats.
 _BEATS_PER_LEASE = 3
 #: Seconds before a loop that met something unexpected begins anew.
@@ -88,7 +89,7 @@ class RelayStep(ThreadStep):
         def expire(_: Connection) -> int:
             return app.backend.expire()
 
-        Relay(app, sources={}, chores=[Chore("expire results", _EXPIRE_EVERY_S, expire)]).run(self._stop)
+        Relay(app, sources={}, chores=[Chore("expire results", EXPIRE_EVERY_S, expire)]).run(self._stop)
 
 
 class LeaseStep(ThreadStep):

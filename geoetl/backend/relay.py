@@ -4,8 +4,7 @@ Delete, publish, commit: a crash in between publishes again, which is harmless b
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -16,6 +15,7 @@ from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.app import OutboxCelery
+from geoetl.backend.chores import Chore, ChoreList, slow_chores
 from geoetl.backend.ledger import Connection
 from geoetl.backend.messages import Captured, Message, publish
 from geoetl.backend.queries import load_queries
@@ -39,16 +39,6 @@ class MessageSource(Protocol):
     def unpublishable(self, conn: Connection, ref: UUID, problem: str) -> None:
         """The message of ``ref`` can never be sent: end what waits for it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Chore:
-    """Something the leading relay does regularly."""
-
-    name: str
-    every_s: float
-    run: Callable[[Connection], int]
-    """Returns how many rows it changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,33 +215,15 @@ class Relay:
         log.info("relay leads")
         self.is_leading.set()
         conn.execute(f"LISTEN {CHANNEL}")
-        due_at = {chore.name: 0.0 for chore in self.chores}
-        with self.app.producer_pool.acquire(block=True) as producer:
+        todo = ChoreList([chore for chore in self.chores if not chore.is_slow], self.app.database_errors)
+        with slow_chores(self.app, self.chores), self.app.producer_pool.acquire(block=True) as producer:
             while not stop.is_set():
-                self._do_chores(conn, due_at)
+                todo.run_due(conn)
                 while not stop.is_set() and self._publish_batch(conn, producer):
                     pass
-                list(conn.notifies(timeout=self._patience(conn, due_at), stop_after=1))
+                list(conn.notifies(timeout=self._patience(conn, todo), stop_after=1))
 
-    def _patience(self, conn: Connection, due_at: Mapping[str, float]) -> float:
+    def _patience(self, conn: Connection, todo: ChoreList) -> float:
         row = conn.execute(SQL["next_due"]).fetchone()
-        waits = [self.idle_s, *(at - time.monotonic() for at in due_at.values())]
-        if row is not None and row[0] is not None:
-            waits.append(row[0])
-        return max(0.001, min(waits))
-
-    def _do_chores(self, conn: Connection, due_at: dict[str, float]) -> None:
-        for chore in self.chores:
-            if time.monotonic() < due_at[chore.name]:
-                continue
-            due_at[chore.name] = time.monotonic() + chore.every_s
-            try:
-                changed = chore.run(conn)
-            except self.app.database_errors:
-                if conn.closed:
-                    raise
-                # One row that a chore cannot handle must not keep all messages from being sent.
-                log.exception("chore failed, tried again later name=%s", chore.name)
-                continue
-            if changed:
-                log.info("chore done name=%s rows=%s", chore.name, changed)
+        due_s = self.idle_s if row is None or row[0] is None else row[0]
+        return max(0.001, todo.wait_s(min(self.idle_s, due_s)))

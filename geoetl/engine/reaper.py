@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from geoetl.backend.chores import Chore
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
-from geoetl.backend.relay import Chore
 from geoetl.engine.ledger import fail_attempt
 
 SQL = load_queries("geoetl.engine.sql", "reaper.sql")

@@ -9,11 +9,15 @@ from kombu.entity import Exchange, Queue
 
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
 from geoetl.backend.app import OutboxCelery
+from geoetl.backend.bootsteps import EXPIRE_EVERY_S
+from geoetl.backend.chores import Chore
+from geoetl.backend.ledger import Connection
 from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
 from geoetl.db.tables import PublishedTables
+from geoetl.engine.dead_letters import Undertaker
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -27,6 +31,7 @@ from geoetl.tasks.registry import register_all
 from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
+from geoetl.worker.dead_letters import BrokerDeadLetters
 
 #: Seconds between the heartbeats that tell Flower of a worker. Celery's own 2 s would be 43,200 messages per day and
 #: worker, each of them paid for, and again for everybody who listens. A worker counts as offline after two missed ones.
@@ -81,12 +86,25 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         store.close()
 
     reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
+    undertaker = Undertaker(
+        every_s=settings.worker.dead_letters_s,
+        queues=tuple(queue.name for queue in settings.broker.queues),
+        dead_letters=BrokerDeadLetters(settings.broker),
+    )
+
+    def expire_results(_: Connection) -> int:
+        return app.backend.expire()
+
     app.services = Services(
         settings=settings,
         app=app,
         connections=connections,
         ledger=ledger,
-        relay=Relay(app, sources={LEDGER_SOURCE: TaskMessages()}, chores=reaper.chores()),
+        relay=Relay(
+            app,
+            sources={LEDGER_SOURCE: TaskMessages()},
+            chores=(*reaper.chores(), *undertaker.chores(), Chore("expire results", EXPIRE_EVERY_S, expire_results)),
+        ),
         checks=CheckServices(
             store=store,
             collections=catalogue,

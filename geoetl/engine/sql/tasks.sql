@@ -155,8 +155,9 @@ SELECT NOT EXISTS (
     WHERE t.id = %(id)s AND t.state = 'running' AND t.attempt = %(attempt)s AND s.state IN ('running', 'completing'))
 
 -- seize --
--- An attempt that only exists to be failed.
-UPDATE geoetl.task SET state = 'running', attempt = attempt + 1, worker = 'relay', lease_until = now(), started_at = now()
+-- An attempt that only exists to be failed; where none is left, the last one again: it owns nothing any more.
+UPDATE geoetl.task
+SET state = 'running', attempt = least(attempt + 1, greatest(attempt, max_attempts)), worker = 'relay', lease_until = now(), started_at = now()
 WHERE id = %(id)s AND state = 'ready' RETURNING attempt
 
 -- templates --
