@@ -108,6 +108,8 @@ class JobStatus:
     summary: JobSummary
     spec: dict[str, Any]
     result: dict[str, Any] | None
+    deadline: dt.datetime | None
+    """When the run is cancelled if it has not ended."""
     stages: tuple[StageProgress, ...]
 
 

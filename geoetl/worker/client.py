@@ -163,12 +163,15 @@ class Job:
         return self.status().summary.run_id
 
 
-def submit(spec: JobSpec, *, force: bool = False, services: Services | None = None) -> Job:
+def submit(
+    spec: JobSpec, *, force: bool = False, deadline_s: float | None = None, services: Services | None = None
+) -> Job:
     """Check and start a job. The same job on the same sources is started once; you get that one back.
 
     Args:
         spec: What to do, for example a ``ProcessRaster``.
         force: Run it again; earlier runs stay in the history.
+        deadline_s: Cancel the job if it has not ended after so many seconds. One that runs already keeps its own.
         services: Parts to use instead of this process's own.
 
     Raises:
@@ -176,7 +179,7 @@ def submit(spec: JobSpec, *, force: bool = False, services: Services | None = No
         TransientError: Something could not be checked now; submit again later.
     """
     parts = services or default_services()
-    submission = submit_job(parts, spec, force=force)
+    submission = submit_job(parts, spec, force=force, deadline_s=deadline_s)
     return Job(submission.job_id, parts, submission=submission)
 
 
