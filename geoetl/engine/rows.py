@@ -110,6 +110,8 @@ class JobStatus:
     result: dict[str, Any] | None
     deadline: dt.datetime | None
     """When the run is cancelled if it has not ended."""
+    pruned_at: dt.datetime | None
+    """When its stages, tasks and events were removed because of their age."""
     stages: tuple[StageProgress, ...]
 
 

@@ -153,7 +153,9 @@ def _record(
             "submitted_by": user(),
         }
         conn.execute(SQL["add_job"], job)
-        conn.execute(SQL["lock_job"], {"job_id": draft.job_id})
+        while conn.execute(SQL["lock_job"], {"job_id": draft.job_id}).fetchone() is None:
+            # It was there, and while this waited for its lock it was pruned.
+            conn.execute(SQL["add_job"], job)
         row = conn.execute(SQL["current_run"], {"job_id": draft.job_id}).fetchone()
         if row is not None:
             known = Submission(draft.job_id, RunId(str(row[0])), row[1], "already running", JobState(row[2]))

@@ -72,7 +72,7 @@ def job_status(conn: Connection, job_id: JobId) -> JobStatus:
             SQL["stages"], {"run_id": summary.run_id}
         )
     )
-    return JobStatus(summary, spec=row[12], result=row[11], deadline=row[13], stages=stages)
+    return JobStatus(summary, spec=row[12], result=row[11], deadline=row[13], pruned_at=row[14], stages=stages)
 
 
 def tasks(conn: Connection, run_id: RunId) -> list[TaskStatus]:

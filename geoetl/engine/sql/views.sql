@@ -10,7 +10,7 @@ ORDER BY r.created_at DESC LIMIT %(limit)s
 
 -- job --
 SELECT j.id, j.job_type, r.id, r.no, r.state, r.cur_stage, r.stage_count, r.created_at, r.started_at, r.finished_at, r.error,
-       r.result, j.spec, r.deadline
+       r.result, j.spec, r.deadline, r.pruned_at
 FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
 WHERE j.id = %(id)s
 

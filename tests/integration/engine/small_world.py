@@ -17,8 +17,8 @@ from geoetl.engine.reaper import SQL as REAPER
 from geoetl.errors import BadData, TransientError
 
 _READ = """
-SELECT r.state, r.cur_stage, coalesce(r.deadline < now(), false), s.no, s.state, s.remaining, t.idx, t.id::text, t.state,
-       t.attempt, t.max_attempts,
+SELECT r.state, r.cur_stage, coalesce(r.deadline < now(), false), s.no, s.state, s.remaining, t.idx, t.id::text,
+       t.state, t.attempt, t.max_attempts,
        CASE WHEN t.lease_until IS NULL THEN 'none' WHEN t.lease_until < now() THEN 'expired' ELSE 'live' END,
        EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
 FROM geoetl.run r JOIN geoetl.stage s ON s.run_id = r.id JOIN geoetl.task t ON t.run_id = r.id AND t.stage_no = s.no
