@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from celery.utils.log import get_logger
 
 from geoetl.backend.app import OutboxCelery
+from geoetl.backend.connections import close_mine
 from geoetl.backend.ledger import Connection
 
 log = get_logger(__name__)
@@ -96,6 +97,4 @@ def _run_due(app: OutboxCelery, todo: ChoreList) -> None:
         # Whatever a client of others raises: the thread must survive, or its chores are never done again.
         log.exception("chore interrupted by an error it does not know, tried again later")
     finally:
-        close_mine = getattr(app.connections, "close_mine", None)
-        if close_mine is not None:
-            close_mine()
+        close_mine(app.connections)

@@ -14,7 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
-from geoetl.backend.app import OutboxCelery
+from geoetl.backend.app import ConnectionFactory, OutboxCelery
 from geoetl.backend.chores import Chore, ChoreList, slow_chores
 from geoetl.backend.ledger import Connection
 from geoetl.backend.messages import Captured, Message, publish
@@ -85,9 +85,26 @@ class Relay:
     busy_s = 120.0
 
     def __init__(
-        self, app: OutboxCelery, *, sources: Mapping[str, MessageSource], chores: Iterable[Chore] = (), limit: int = 200
+        self,
+        app: OutboxCelery,
+        *,
+        sources: Mapping[str, MessageSource],
+        chores: Iterable[Chore] = (),
+        limit: int = 200,
+        standby: ConnectionFactory | None = None,
     ) -> None:
+        """A relay that does nothing yet.
+
+        Args:
+            app: Whose messages and connections.
+            sources: Who builds the messages of rows that only point at something, by the row's ``source``.
+            chores: What to do besides, while it leads.
+            limit: Rows of one batch.
+            standby: A connection for single statements of a stand-by, which others may share; without it every
+                stand-by holds one of the app's.
+        """
         self.app = app
+        self._standby = standby or app.connections
         self.sources = sources
         self.chores = tuple(chores)
         self.limit = limit
@@ -189,16 +206,14 @@ class Relay:
         away = (*self.app.database_errors, *self._broker_away())
         while not stop.is_set():
             try:
-                conn = self.app.connections()
-                row = conn.execute(SQL["try_lead"]).fetchone()
-                if row is None or not row[0]:
-                    if conn.execute(SQL["depose"], {"silent_s": self.silent_s, "busy_s": self.busy_s}).rowcount:
-                        log.warning("the leading relay was silent for too long, its session was ended")
-                        continue
+                if not self._is_vacant():
                     stop.wait(self.standby_s)
                     continue
+                conn = self.app.connections()
                 try:
-                    self._lead(conn, stop)
+                    row = conn.execute(SQL["try_lead"]).fetchone()
+                    if row is not None and row[0]:
+                        self._lead(conn, stop)
                 finally:
                     self.is_leading.clear()
                     # Closing the session gives the lock to a stand-by at once.
@@ -210,6 +225,17 @@ class Relay:
                 # The thread must survive: without it nothing is sent, and no lost task comes back.
                 log.exception("relay interrupted by an error it does not know, trying again")
                 stop.wait(self.idle_s)
+
+    def _is_vacant(self) -> bool:
+        """Whether no relay leads; the session of one that is silent for too long is ended."""
+        conn = self._standby()
+        row = conn.execute(SQL["is_led"]).fetchone()
+        if row is None or not row[0]:
+            return True
+        if conn.execute(SQL["depose"], {"silent_s": self.silent_s, "busy_s": self.busy_s}).rowcount:
+            log.warning("the leading relay was silent for too long, its session was ended")
+            return True
+        return False
 
     def _lead(self, conn: Connection, stop: threading.Event) -> None:
         log.info("relay leads")

@@ -48,7 +48,7 @@ class HeartbeatStep(ThreadStep):
             live: set[Live] = {(request.id, owner(request.worker_pid)) for request in active_requests()}
             watch.keep(live, now)
             try:
-                conn = app.connections()
+                conn = app.services.pulse()
                 if now >= beat_at:
                     watch.confirm(beat(conn, live, lease_s=worker.lease_s), now)
                     beat_at = now + worker.heartbeat_s
@@ -65,7 +65,7 @@ def _end(app: Any, overdue: Overdue) -> None:
     task_id, of = overdue.live
     if overdue.attempt is not None:
         with contextlib.suppress(*app.database_errors):
-            stop_attempt(app.connections(), task_id, overdue.attempt)
+            stop_attempt(app.services.pulse(), task_id, overdue.attempt)
     for request in active_requests():
         # Looked up now: a process that has gone on to its next task is left alone. Pools without processes have ours.
         pid = request.worker_pid
@@ -81,6 +81,13 @@ def install_bootsteps(app: Any) -> None:
     app.steps["worker"].add(HeartbeatStep)
     # Plain Celery tasks on the same workers: the backend keeps their leases.
     app.steps["worker"].add(LeaseStep)
+
+    def close(**_: Any) -> None:
+        app.services.close()
+
+    # Closed by their owner, sessions leave no complaint in the server's log.
+    signals.worker_process_shutdown.connect(close, weak=False)
+    signals.worker_shutdown.connect(close, weak=False)
 
 
 @signals.worker_init.connect

@@ -60,7 +60,7 @@ class Faults:
         mine = self.installation.services.connections().info.backend_pid
         return self.as_superuser(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            f" WHERE application_name = 'geoetl' AND backend_type = 'client backend' AND pid <> {mine}"
+            f" WHERE application_name LIKE 'geoetl%' AND backend_type = 'client backend' AND pid <> {mine}"
         )[0][0]
 
     def as_superuser(self, query: str) -> list[tuple[Any, ...]]:
