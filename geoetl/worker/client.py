@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from geoetl.chains.definition import JobSpec
@@ -16,6 +16,7 @@ from geoetl.errors import GeoEtlError
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState
 from geoetl.worker.app import create_app
+from geoetl.worker.patience import patiently
 
 _POLL_S = 0.2
 _MAX_POLL_S = 2.0
@@ -84,14 +85,18 @@ class Job:
         return views.events(self._services.connections(), self._run_id(), after=after)
 
     def follow(self, *, after: int = 0) -> Iterator[Event]:
-        """Events of the current run as they happen, until it has ended."""
-        run_id = self._run_id()
+        """Events of the current run as they happen, until it has ended.
+
+        Raises:
+            DatabaseUnavailable: The database was away for longer than a restart takes.
+        """
+        run_id = self._patiently(self._run_id)
         while True:
             # Asked before the events: what comes between is told in this turn, or there is another.
-            has_ended = self.status().summary.state.is_final
-            for event in views.events(self._services.connections(), run_id, after=after):
-                after = event.id
-                yield event
+            has_ended = self._patiently(self.status).summary.state.is_final
+            while page := self._patiently(partial(self._events_page, run_id, after)):
+                yield from page
+                after = page[-1].id
             if has_ended:
                 return
             time.sleep(_FOLLOW_S)  # a person watches, in a process that does nothing else
@@ -128,6 +133,7 @@ class Job:
         Raises:
             JobFailed: It failed or was cancelled; the message says why and what to do.
             WaitTimeout: It is still running.
+            DatabaseUnavailable: The database was away for longer than a restart takes; the job may go on.
         """
         from geoetl.worker.progress import show_progress  # noqa: PLC0415 - rich is slow to load and only for people
 
@@ -147,7 +153,7 @@ class Job:
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = _POLL_S
         while True:
-            status = self.status()
+            status = self._patiently(self.status)
             tell(status)
             if status.summary.state.is_final:
                 return status
@@ -158,6 +164,16 @@ class Job:
                 )
             time.sleep(pause_s)  # a person waits here, in a process that does nothing else
             pause_s = min(_MAX_POLL_S, pause_s * 1.1)
+
+    def _patiently[T](self, question: Callable[[], T]) -> T:
+        return patiently(
+            question,
+            doing=f"look at job {self.id}",
+            hint=f"The job does not depend on who waits for it; `geoetl job wait {self.id}` looks again.",
+        )
+
+    def _events_page(self, run_id: RunId, after: int) -> list[Event]:
+        return views.events_page(self._services.connections(), run_id, after=after)
 
     def _run_id(self) -> RunId:
         return self.status().summary.run_id
