@@ -8,7 +8,6 @@ from pathlib import Path
 
 from geoetl.tasks.scratch import scratch_folder, sweep_scratch
 
-
 HALF_DONE = """
 import sys, time
 from pathlib import Path
