@@ -1,6 +1,5 @@
 """``geoetl job tasks`` and ``show-task``: what became of each task, and everything about one."""
 
-import datetime as dt
 import json
 from typing import Annotated
 
@@ -91,7 +90,7 @@ def print_task(found: TaskDetail) -> None:
             _print_error("", attempt.error, indent="      ")
     for note in found.notes:
         details = ", ".join(f"{key}={value}" for key, value in note.data.items())
-        output.say(f"  {_time(note.at)}  {note.what}  {output.plain(details)}")
+        output.say(f"  {output.moment(note.at)}  {note.what}  {output.plain(details)}")
     _print_error("", task.error)
     if task.error and task.error.get("traceback"):
         output.say(f"\n{output.plain(task.error['traceback'].rstrip())}")
@@ -101,7 +100,7 @@ def _attempt_line(attempt: Attempt) -> str:
     took = None
     if attempt.started_at and attempt.ended_at:
         took = (attempt.ended_at - attempt.started_at).total_seconds()
-    began = f"{_time(attempt.started_at)}  on {attempt.worker}" if attempt.started_at else "never began"
+    began = f"{output.moment(attempt.started_at)}  on {attempt.worker}" if attempt.started_at else "never began"
     ended = f", {attempt.outcome} after {output.ago(took)}" if took is not None else f", {attempt.outcome}"
     if not attempt.outcome:
         ended = ", no end recorded"
@@ -120,7 +119,3 @@ def _print_error(what: str, error: dict[str, object] | None, *, indent: str = ""
     )
     if error.get("hint"):
         output.say(f"{indent}  {output.plain(str(error['hint']))}")
-
-
-def _time(at: dt.datetime) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S")

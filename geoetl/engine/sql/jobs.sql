@@ -128,11 +128,11 @@ WITH ended AS (
     WHERE id IN (
         SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
         WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED)
-    RETURNING id
+    RETURNING idx
 )
 INSERT INTO geoetl.event (job_id, run_id, stage_no, what, data)
 SELECT e.job_id, e.id, e.cur_stage, 'job cancelled',
-       jsonb_strip_nulls(jsonb_build_object('skipped', (SELECT count(*) FROM skipped), 'by', %(by)s::text,
+       jsonb_strip_nulls(jsonb_build_object('skipped', (SELECT count(*) FROM skipped WHERE idx >= 0), 'by', %(by)s::text,
                                             'deadline_s', CASE WHEN %(overdue)s THEN deadline_s END))
 FROM ended e
 RETURNING id
