@@ -109,6 +109,8 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False, deadline_s
     submission = _record(services, plan, plan.freeze(services.app, 0), force=force, deadline_s=deadline_s)
     if submission.outcome == "accepted" and not ring(services):
         return replace(submission, hint=_BROKER_AWAY)
+    if submission.outcome == "already running" and deadline_s is not None:
+        return replace(submission, hint="It runs already, and keeps the deadline that it has.")
     return submission
 
 

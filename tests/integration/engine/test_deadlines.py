@@ -73,6 +73,7 @@ def test_a_deadline_does_not_make_another_job(engine):
     again = engine.submit(Noop(tasks=1), deadline_s=7200)
 
     assert (again.outcome, again.run_id) == ("already running", first.run_id)
+    assert again.hint == "It runs already, and keeps the deadline that it has."
     assert engine.sql("SELECT deadline_s FROM geoetl.run") == [(60,)]
 
 
