@@ -119,7 +119,6 @@ class Messages:
                     receiver.abandon_message(message)
         return Requeued(sent=len(sent), left=len(left))
 
-
     def settle(
         self,
         queue: str,

@@ -27,10 +27,6 @@ def bury(engine):
     return bury
 
 
-def events_of(engine, submission, what):
-    return [each for each in views.events(engine.services.connections(), submission.run_id) if each.what == what]
-
-
 def test_a_waiting_task_is_rung_again_and_says_what_befell_it(engine, bury):
     submission = engine.start_work_stage()
     task_id = engine.bells()[0]
