@@ -7,6 +7,7 @@ import typer
 
 from geoetl.cli import output
 from geoetl.cli.durations import seconds
+from geoetl.cli.story import count
 from geoetl.config.database import DatabaseSettings
 from geoetl.config.settings import load_settings
 from geoetl.db import maintenance
@@ -113,11 +114,18 @@ def prune(
         output.print_json({**output.as_json(done), "results": results, "older_than_s": age_s, "dry_run": dry_run})
         return
     would = "would be removed" if dry_run else "removed"
-    output.say(f"{done.jobs} jobs and {done.runs} runs that ended more than {age_s / 86400:.4g} days ago {would}")
-    output.say(f"  with {done.tasks} tasks, {done.events} events and {done.parked_messages} messages")
+    jobs, runs = count(done.jobs, "job"), count(done.runs, "run")
+    output.say(f"{jobs} and {runs} that ended more than {age_s / 86400:.4g} days ago {would}")
+    with_them = ", ".join(
+        count(number, noun)
+        for number, noun in ((done.tasks, "task"), (done.events, "event"), (done.parked_messages, "message"))
+    )
+    output.say(f"  with {with_them}")
     if done.stripped_runs:
         kept = "would keep" if dry_run else "kept"
-        output.say(f"  {done.stripped_runs} runs {kept} their row: the catalogue still shows what they published")
+        output.say(
+            f"  {count(done.stripped_runs, 'run')} {kept} the row: the catalogue still shows what they published"
+        )
 
 
 @app.command()

@@ -160,11 +160,15 @@ class SharedConnection:
             DatabaseUnavailable, DatabaseRefused: It must be opened, and the server is away or refuses.
         """
         with self._lock:
-            if self._connection is None or not _is_usable(self._connection):
-                if self._connection is not None:
-                    self._connection.close()
-                self._connection = connect(self._target, application_name=self.application_name)
-                self._pid = os.getpid()
+            if self._connection is not None:
+                # Not while another thread waits for its answer: looking takes in what the server has sent.
+                with self._connection.lock:
+                    is_usable = _is_usable(self._connection)
+                if is_usable:
+                    return self._connection
+                self._connection.close()
+            self._connection = connect(self._target, application_name=self.application_name)
+            self._pid = os.getpid()
             return self._connection
 
     def close(self) -> None:

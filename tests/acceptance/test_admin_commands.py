@@ -77,5 +77,5 @@ def test_prune_counts_and_removes_what_ended_long_ago(installation: Installation
     done = installation.run_here("db", "prune", "--older-than", "90d")
 
     assert (would["jobs"], would["older_than_s"], would["dry_run"]) == (1, 90 * 86400, True)
-    assert done.stdout.startswith("1 jobs and 1 runs that ended more than 90 days ago removed"), done.stderr
+    assert done.stdout.startswith("1 job and 1 run that ended more than 90 days ago removed"), done.stderr
     assert installation.run_here("job", "status", job.id).returncode == 2

@@ -22,7 +22,14 @@ DELETE FROM geoetl.outbox WHERE id IN (
     SELECT o.id FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %(run_id)s FOR UPDATE OF o SKIP LOCKED)
 
 -- delete_events --
-DELETE FROM geoetl.event WHERE run_id = %(run_id)s
+WITH gone AS (
+    DELETE FROM geoetl.event WHERE run_id = %(run_id)s RETURNING what
+), counted AS (
+    INSERT INTO geoetl.event_pruned AS t (what, events)
+    SELECT what, count(*) FROM gone GROUP BY what ORDER BY what
+    ON CONFLICT (what) DO UPDATE SET events = t.events + excluded.events
+)
+SELECT what FROM gone
 
 -- delete_tasks --
 DELETE FROM geoetl.task WHERE run_id = %(run_id)s

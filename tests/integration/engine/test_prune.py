@@ -10,6 +10,7 @@ from geoetl.chains.noop import definition as noop
 from geoetl.chains.registry import DEFINITIONS
 from geoetl.engine import control, views
 from geoetl.engine.invariants import violations
+from geoetl.engine.metrics import exposition
 from geoetl.engine.prune import Pruned, prune
 from geoetl.errors import BadData, NotFound
 from tests.integration.engine.test_races import while_open
@@ -65,6 +66,19 @@ def test_an_old_job_goes_with_everything_it_had(engine, age, pruning):
     with pytest.raises(NotFound):
         views.job_status(engine.services.connections(), submission.job_id)
     assert engine.submit(Noop(tasks=2)).outcome == "accepted", "nothing remembers it, so it runs again"
+
+
+def test_counts_of_events_never_fall(engine, age, pruning):
+    engine.submit(Noop(tasks=2))
+    engine.work_off()
+    age(91)
+    before = exposition(engine.services.connections)
+
+    pruning()
+
+    told = [line for line in before.splitlines() if line.startswith("geoetl_events_total")]
+    assert told
+    assert set(told) <= set(exposition(engine.services.connections).splitlines())
 
 
 def test_young_jobs_and_running_ones_stay(engine, age, pruning):

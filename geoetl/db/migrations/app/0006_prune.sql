@@ -4,6 +4,12 @@ ALTER TABLE geoetl.run ADD COLUMN pruned_at timestamptz;
 -- Serves the search for runs that ended long ago.
 CREATE INDEX run_ended ON geoetl.run (finished_at) WHERE state IN ('completed', 'failed', 'cancelled');
 
+-- How many events were removed, by what happened: what is counted for metrics must never fall.
+CREATE TABLE geoetl.event_pruned (
+    what   text PRIMARY KEY,
+    events bigint NOT NULL
+);
+
 -- As before, but for runs that were pruned.
 CREATE OR REPLACE VIEW geoetl.violation AS
 WITH counted AS (
