@@ -8,7 +8,7 @@ from geoetl.config.settings import Settings
 from geoetl.db.budget import Demand, look_at_servers
 from geoetl.db.canary import try_database
 from geoetl.db.catalogue import Catalogue
-from geoetl.db.connections import Connection, database_errors
+from geoetl.db.connections import Connection, DatabaseRefused, DatabaseUnavailable, database_errors
 from geoetl.db.status import DatabaseStatus, app_status, business_status
 from geoetl.engine.invariants import Violation, violations
 from geoetl.health.diagnosis import Diagnosis
@@ -55,7 +55,11 @@ def check_catalogue(catalogue: Catalogue) -> Iterator[Diagnosis]:
 
 def check_connections(settings: Settings) -> Iterator[Diagnosis]:
     """Whether one more worker like the settings describe would find room."""
-    for use in look_at_servers(settings.database, Demand.of_worker(settings.worker.concurrency)):
+    try:
+        uses = look_at_servers(settings.database, Demand.of_worker(settings.worker.concurrency))
+    except (DatabaseUnavailable, DatabaseRefused):
+        return  # the check of that database says it
+    for use in uses:
         component = f"sessions of {use.databases}"
         if use.fits:
             yield Diagnosis(component, "healthy", f"One more worker fits. {use}")

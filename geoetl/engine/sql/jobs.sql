@@ -105,12 +105,15 @@ SELECT r.id, r.state, r.cur_stage FROM geoetl.job j JOIN geoetl.run r ON r.id = 
 WHERE j.id = %(job_id)s
 FOR NO KEY UPDATE OF r
 
--- revoked_task --
--- The job and run of a task, and whether its run was resumed within the last seconds.
-SELECT r.job_id, r.id, EXISTS (
+-- run_of_task --
+SELECT r.job_id, r.id FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
+
+-- is_resumed --
+-- After lock_job: whether the run was resumed or retried within the last seconds.
+SELECT EXISTS (
     SELECT 1 FROM geoetl.event e
-    WHERE e.run_id = r.id AND e.what IN ('job resumed', 'job retried') AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
-FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
+    WHERE e.run_id = %(run_id)s AND e.what IN ('job resumed', 'job retried')
+      AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
 
 -- cancel --
 -- One transaction for the run, its open stage, and every waiting task with the callback (R10). %(overdue)s: the reaper's
