@@ -17,6 +17,8 @@ from tests.goldens import compare
 from tests.integration.engine.conftest import claim_work
 
 ACCOUNT = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a"
+#: Nobody answers there: what is to be sent waits in the outbox, as the tests want it.
+BROKER = "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=k;SharedAccessKey=a2V5;UseDevelopmentEmulator=true;"
 WORKERS = ("node-1-5f0c2a9e:118", "node-2-83b1d7c4:97")
 
 
@@ -43,7 +45,7 @@ def geoetl(app_db, tmp_path):
     environ = {
         "LOGNAME": "ada",
         "GEOETL_HOME": str(tmp_path),
-        "GEOETL_BROKER__CONNECTION_STRING": "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;",
+        "GEOETL_BROKER__CONNECTION_STRING": BROKER,
         "GEOETL_STORAGE__BRONZE__CONNECTION_STRING": ACCOUNT,
         "GEOETL_STORAGE__SILVER__CONNECTION_STRING": ACCOUNT,
     }
