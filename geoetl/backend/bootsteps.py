@@ -7,13 +7,16 @@ import celery.bootsteps
 from celery.utils.log import get_logger
 from celery.worker import state as worker_state
 
+from geoetl.backend.chores import Chore
+from geoetl.backend.connections import close_mine
 from geoetl.backend.ledger import Connection, new_boot, owner
-from geoetl.backend.relay import Chore, Relay
+from geoetl.backend.relay import Relay
+from geoetl.backend.task import ledger_of
 
 log = get_logger(__name__)
 
 #: Seconds between removals of expired results by the process that relays.
-_EXPIRE_EVERY_S = 3600.0
+EXPIRE_EVERY_S = 3600.0
 #: A lease survives this many lost beats.
 _BEATS_PER_LEASE = 3
 #: Seconds before a loop that met something unexpected begins anew.
@@ -63,9 +66,7 @@ class ThreadStep(celery.bootsteps.StartStopStep):
                 log.exception("thread met something unexpected, it begins anew thread=%s", self.label)
                 self._stop.wait(_RESTART_S)
             finally:
-                close_mine = getattr(parent.app.connections, "close_mine", None)
-                if close_mine is not None:
-                    close_mine()
+                close_mine(parent.app.connections)
 
     def loop(self, app: Any) -> None:
         """What the thread does until ``self._stop`` is set."""
@@ -88,7 +89,11 @@ class RelayStep(ThreadStep):
         def expire(_: Connection) -> int:
             return app.backend.expire()
 
-        Relay(app, sources={}, chores=[Chore("expire results", _EXPIRE_EVERY_S, expire)]).run(self._stop)
+        Relay(app, sources={}, chores=[Chore("expire results", EXPIRE_EVERY_S, expire)]).run(self._stop)
+
+
+def _is_plain(app: Any, request: Any) -> bool:
+    return ledger_of(app, request._context) is None
 
 
 class LeaseStep(ThreadStep):
@@ -100,7 +105,7 @@ class LeaseStep(ThreadStep):
         """Renew until stopped."""
         claims = app.backend.claims
         while not self._stop.wait(claims.lease_s / _BEATS_PER_LEASE):
-            live = {request.id: owner(request.worker_pid) for request in active_requests()}
+            live = {request.id: owner(request.worker_pid) for request in active_requests() if _is_plain(app, request)}
             if not live:
                 continue
             try:

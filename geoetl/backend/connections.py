@@ -77,6 +77,16 @@ def shared_connections(conninfo: str, *, prepare: bool = True) -> UrlConnections
     return UrlConnections(conninfo, prepare=prepare)
 
 
+def close_mine(connections: Any) -> None:
+    """Close the calling thread's connection of a factory, where it can: the next call opens another.
+
+    For threads of a worker's main process that seldom need one. They would each hold it for ever.
+    """
+    close = getattr(connections, "close_mine", None)
+    if close is not None:
+        close()
+
+
 def is_usable(connection: Connection) -> bool:
     """Whether the server still holds the session, as far as can be known without a round trip."""
     if connection.closed:

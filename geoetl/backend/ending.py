@@ -12,6 +12,7 @@ from celery.exceptions import Reject, WorkerLostError
 from celery.utils.log import get_logger
 
 from geoetl.backend.claims import PlainClaim, PlainClaims, send_of, version_of
+from geoetl.backend.connections import close_mine
 from geoetl.backend.ledger import TaskLedger
 from geoetl.backend.messages import Captured, captured, stop_capturing
 from geoetl.backend.task import ledger_of, seconds_since_revoke
@@ -229,6 +230,8 @@ class TaskEndings(Backend):
                 ledger.lost(task_id, lost_owner, exc)
             except self.database_errors:
                 log.warning("lost task not reported, its lease decides: task=%s", task_id, exc_info=True)
+            finally:
+                close_mine(self.connections)
         elif not isinstance(exc, WorkerLostError):
             log.error("task %s failed outside of an attempt: %r", task_id, exc)
 
@@ -238,6 +241,8 @@ class TaskEndings(Backend):
             ledger.revoked(task_id, age_s=seconds_since_revoke(task_id), owner=owner)
         except self.database_errors:
             log.warning("revoke not recorded task=%s", task_id, exc_info=True)
+        finally:
+            close_mine(self.connections)
 
     def _finish(self, ledger: TaskLedger, request: Any, transaction: Callable[[], bool]) -> None:
         """Run the transaction that ends an attempt.

@@ -1,6 +1,7 @@
 """Who keeps the state of fenced tasks: the seam between Celery's life of a task and the rows of an application."""
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,8 @@ _BOOT_VARIABLE = "GEOETL_WORKER_BOOT"
 
 def new_boot() -> None:
     """Name this worker process tree anew. Called in the main process before the pool starts."""
-    os.environ[_BOOT_VARIABLE] = uuid4().hex[:16]
+    # With the host's name, so that whoever reads of an owner finds its log.
+    os.environ[_BOOT_VARIABLE] = f"{socket.gethostname()[:40]}-{uuid4().hex[:8]}"
 
 
 def owner(pid: int | None = None) -> str:

@@ -4,8 +4,7 @@ Delete, publish, commit: a crash in between publishes again, which is harmless b
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -15,7 +14,8 @@ from kombu.exceptions import KombuError, OperationalError
 from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
-from geoetl.backend.app import OutboxCelery
+from geoetl.backend.app import ConnectionFactory, OutboxCelery
+from geoetl.backend.chores import Chore, ChoreList, slow_chores
 from geoetl.backend.ledger import Connection
 from geoetl.backend.messages import Captured, Message, publish
 from geoetl.backend.queries import load_queries
@@ -39,16 +39,6 @@ class MessageSource(Protocol):
     def unpublishable(self, conn: Connection, ref: UUID, problem: str) -> None:
         """The message of ``ref`` can never be sent: end what waits for it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Chore:
-    """Something the leading relay does regularly."""
-
-    name: str
-    every_s: float
-    run: Callable[[Connection], int]
-    """Returns how many rows it changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +85,26 @@ class Relay:
     busy_s = 120.0
 
     def __init__(
-        self, app: OutboxCelery, *, sources: Mapping[str, MessageSource], chores: Iterable[Chore] = (), limit: int = 200
+        self,
+        app: OutboxCelery,
+        *,
+        sources: Mapping[str, MessageSource],
+        chores: Iterable[Chore] = (),
+        limit: int = 200,
+        standby: ConnectionFactory | None = None,
     ) -> None:
+        """A relay that does nothing yet.
+
+        Args:
+            app: Whose messages and connections.
+            sources: Who builds the messages of rows that only point at something, by the row's ``source``.
+            chores: What to do besides, while it leads.
+            limit: Rows of one batch.
+            standby: A connection for single statements of a stand-by, which others may share; without it every
+                stand-by holds one of the app's.
+        """
         self.app = app
+        self._standby = standby or app.connections
         self.sources = sources
         self.chores = tuple(chores)
         self.limit = limit
@@ -199,16 +206,14 @@ class Relay:
         away = (*self.app.database_errors, *self._broker_away())
         while not stop.is_set():
             try:
-                conn = self.app.connections()
-                row = conn.execute(SQL["try_lead"]).fetchone()
-                if row is None or not row[0]:
-                    if conn.execute(SQL["depose"], {"silent_s": self.silent_s, "busy_s": self.busy_s}).rowcount:
-                        log.warning("the leading relay was silent for too long, its session was ended")
-                        continue
+                if not self._is_vacant():
                     stop.wait(self.standby_s)
                     continue
+                conn = self.app.connections()
                 try:
-                    self._lead(conn, stop)
+                    row = conn.execute(SQL["try_lead"]).fetchone()
+                    if row is not None and row[0]:
+                        self._lead(conn, stop)
                 finally:
                     self.is_leading.clear()
                     # Closing the session gives the lock to a stand-by at once.
@@ -221,37 +226,30 @@ class Relay:
                 log.exception("relay interrupted by an error it does not know, trying again")
                 stop.wait(self.idle_s)
 
+    def _is_vacant(self) -> bool:
+        """Whether no relay leads; the session of one that is silent for too long is ended."""
+        conn = self._standby()
+        row = conn.execute(SQL["is_led"]).fetchone()
+        if row is None or not row[0]:
+            return True
+        if conn.execute(SQL["depose"], {"silent_s": self.silent_s, "busy_s": self.busy_s}).rowcount:
+            log.warning("the leading relay was silent for too long, its session was ended")
+            return True
+        return False
+
     def _lead(self, conn: Connection, stop: threading.Event) -> None:
         log.info("relay leads")
         self.is_leading.set()
         conn.execute(f"LISTEN {CHANNEL}")
-        due_at = {chore.name: 0.0 for chore in self.chores}
-        with self.app.producer_pool.acquire(block=True) as producer:
+        todo = ChoreList([chore for chore in self.chores if not chore.is_slow], self.app.database_errors)
+        with slow_chores(self.app, self.chores), self.app.producer_pool.acquire(block=True) as producer:
             while not stop.is_set():
-                self._do_chores(conn, due_at)
+                todo.run_due(conn)
                 while not stop.is_set() and self._publish_batch(conn, producer):
                     pass
-                list(conn.notifies(timeout=self._patience(conn, due_at), stop_after=1))
+                list(conn.notifies(timeout=self._patience(conn, todo), stop_after=1))
 
-    def _patience(self, conn: Connection, due_at: Mapping[str, float]) -> float:
+    def _patience(self, conn: Connection, todo: ChoreList) -> float:
         row = conn.execute(SQL["next_due"]).fetchone()
-        waits = [self.idle_s, *(at - time.monotonic() for at in due_at.values())]
-        if row is not None and row[0] is not None:
-            waits.append(row[0])
-        return max(0.001, min(waits))
-
-    def _do_chores(self, conn: Connection, due_at: dict[str, float]) -> None:
-        for chore in self.chores:
-            if time.monotonic() < due_at[chore.name]:
-                continue
-            due_at[chore.name] = time.monotonic() + chore.every_s
-            try:
-                changed = chore.run(conn)
-            except self.app.database_errors:
-                if conn.closed:
-                    raise
-                # One row that a chore cannot handle must not keep all messages from being sent.
-                log.exception("chore failed, tried again later name=%s", chore.name)
-                continue
-            if changed:
-                log.info("chore done name=%s rows=%s", chore.name, changed)
+        due_s = self.idle_s if row is None or row[0] is None else row[0]
+        return max(0.001, todo.wait_s(min(self.idle_s, due_s)))

@@ -15,6 +15,7 @@ from celery.worker.state import revoked as revoked_tasks
 
 from geoetl.backend.app import OutboxCelery
 from geoetl.backend.claims import PlainClaims, send_of, version_of
+from geoetl.backend.connections import close_mine
 from geoetl.backend.ledger import Claim, FinishEffect, TaskLedger, owner
 from geoetl.backend.messages import Captured, capture, start_capturing, stop_capturing
 
@@ -70,6 +71,8 @@ class FencedRequest(Request):
             else:
                 if not is_revoked:
                     revoked_tasks.discard(self.id)
+            finally:
+                close_mine(app.connections)
         return super().revoked()
 
     def _announce_revoked(self, reason: Any, terminated: Any, signum: Any, expired: Any) -> None:

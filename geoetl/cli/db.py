@@ -6,14 +6,19 @@ from typing import Annotated
 import typer
 
 from geoetl.cli import output
+from geoetl.cli.durations import seconds
+from geoetl.cli.story import count
 from geoetl.config.database import DatabaseSettings
 from geoetl.config.settings import load_settings
 from geoetl.db import maintenance
+from geoetl.db.connections import database_errors
 from geoetl.db.maintenance import MaintenanceReport
 from geoetl.db.provision import Layout, provision, provision_script
 from geoetl.db.status import DatabaseStatus, database_statuses
 from geoetl.db.upgrade import upgrade
+from geoetl.engine import prune as engine_prune
 from geoetl.errors import InvalidInput
+from geoetl.worker.client import default_services
 
 app = typer.Typer(help="Provision, migrate, inspect and rebuild the databases.", no_args_is_help=True)
 
@@ -88,6 +93,39 @@ def full_rebuild(confirm: Confirm = None, as_json: AsJson = False) -> None:
     target = _settings().app
     typed = confirm or _ask(target.dbname, "every job, task and event in it is deleted")
     _show(maintenance.full_rebuild(target, confirm=typed, person=_person()), as_json=as_json)
+
+
+@app.command()
+def prune(
+    older_than: Annotated[
+        float | None,
+        typer.Option(parser=seconds, metavar="DURATION", help="Only jobs that ended so long ago, for example 90d."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove jobs that ended long ago, with their history. Products, catalogue and live jobs stay."""
+    services = default_services()
+    age_s = services.settings.limits.keep_jobs_days * 86400 if older_than is None else older_than
+    with database_errors("prune the app database"):
+        done = engine_prune.prune(services, age_s=age_s, dry_run=dry_run)
+        results = 0 if dry_run else services.app.backend.expire()
+    if as_json:
+        output.print_json({**output.as_json(done), "results": results, "older_than_s": age_s, "dry_run": dry_run})
+        return
+    would = "would be removed" if dry_run else "removed"
+    jobs, runs = count(done.jobs, "job"), count(done.runs, "run")
+    output.say(f"{jobs} and {runs} that ended more than {age_s / 86400:.4g} days ago {would}")
+    with_them = ", ".join(
+        count(number, noun)
+        for number, noun in ((done.tasks, "task"), (done.events, "event"), (done.parked_messages, "message"))
+    )
+    output.say(f"  with {with_them}")
+    if done.stripped_runs:
+        kept = "would keep" if dry_run else "kept"
+        output.say(
+            f"  {count(done.stripped_runs, 'run')} {kept} the row: the catalogue still shows what they published"
+        )
 
 
 @app.command()

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from geoetl.cli import output
-from geoetl.engine.rows import Event, JobStatus, TaskStatus
+from geoetl.cli.story import event_line
+from geoetl.engine.control import RESUME_BUDGET
+from geoetl.engine.rows import JobStatus, StageProgress, TaskStatus
 from geoetl.models.states import JobState, TaskState
 from geoetl.worker import client
 from geoetl.worker.client import Job
@@ -16,9 +18,6 @@ app = typer.Typer(help="Look at jobs, wait for them, cancel and resume them.", n
 
 JobId = Annotated[str, typer.Argument(help="The job's id, or the beginning of it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-#: Data of events that a line shows otherwise, or that would not fit into one.
-_UNTOLD = {"label", "stage", "traceback"}
 
 
 @app.command("list")
@@ -87,7 +86,7 @@ def events(
         output.print_json(found)
         return
     for event in found:
-        output.say(event_line(event))
+        output.say_at_once(event_line(event))
 
 
 @app.command()
@@ -122,6 +121,25 @@ def resume(job_id: JobId, as_json: AsJson = False) -> None:
         output.say(f"{job.id}  resumed")
 
 
+@app.command()
+def retry(
+    job_id: JobId,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Number, id or label of a failed task; all that failed must be named. Repeatable."),
+    ] = None,
+    attempts: Annotated[int, typer.Option(min=1, max=100, help="Attempts that each task gets.")] = RESUME_BUDGET,
+    as_json: AsJson = False,
+) -> None:
+    """Give the failed tasks of a failed job new attempts; the job goes on with them and what was skipped for them."""
+    job = client.get_job(job_id)
+    numbers = job.retry(tasks=task or (), attempts=attempts)
+    if as_json:
+        output.print_json({"job_id": job.id, "retried": numbers})
+    else:
+        output.say(f"{job.id}  retried {', '.join(numbers)}")
+
+
 def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -> None:
     """Wait for a job with a progress bar, then show it."""
     try:
@@ -138,48 +156,59 @@ def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -
 
 
 def print_status(found: JobStatus, tasks: list[TaskStatus]) -> None:
-    """A job as people read it."""
+    """A job as people read it, and what they can do about it."""
     job = found.summary
     took = output.ago(_seconds(job.created_at, job.finished_at))
     output.say(
-        f"Job {job.id}  {job.job_type}, run {job.run_no}: {output.colored(job.state)}{f' in {took}' if took else ''}"
+        f"Job {job.id}  {job.job_type}, run {job.run_no}: {output.colored(job.state)}{f' after {took}' if took else ''}"
     )
+    if found.deadline is not None and not job.state.is_final:
+        output.say(f"  must end by {output.moment(found.deadline)}, else it is cancelled")
+    if found.pruned_at is not None:
+        output.say(f"  its history was removed at {output.moment(found.pruned_at)}; what it published is still there")
     for stage in found.stages:
-        done = stage.counts[TaskState.SUCCEEDED]
-        others = ", ".join(
-            f"{count} {state}" for state, count in stage.counts.items() if count and state is not TaskState.SUCCEEDED
-        )
-        output.say(
-            f"  {stage.no + 1}. {stage.name:<12} {output.colored(stage.state):<10} {done}/{stage.size} done"
-            f"{f', {others}' if others else ''}"
-        )
-    notable = [task for task in tasks if task.state in {TaskState.RUNNING, TaskState.FAILED}]
-    if notable:
-        output.say()
-        output.table(
-            "task",
-            "state",
-            "attempt",
-            "queue",
-            "worker",
-            rows=[
-                (task.label, output.colored(task.state), f"{task.attempt}/{task.max_attempts}", task.queue, task.worker)
-                for task in notable
-            ],
-        )
+        output.say(_stage_line(stage))
+    for no in range(len(found.stages), 0 if found.pruned_at else job.stage_count):
+        output.say(f"  {no + 1}. not started")
+    _print_notable([task for task in tasks if task.state in {TaskState.RUNNING, TaskState.FAILED}])
     if job.error:
-        output.say(f"\n[red]{job.error['code']}[/red] {job.error['message']}")
+        output.say(f"\n[red]{job.error['code']}[/red] {output.plain(job.error['message'])}")
         if job.error.get("hint"):
-            output.say(f"  {job.error['hint']}")
+            output.say(f"  {output.plain(job.error['hint'])}")
+    _advise(found, tasks)
 
 
-def event_line(event: Event) -> str:
-    """One event on one line."""
-    what = event.label if event.idx is not None and event.label else event.stage or ""
-    attempt = f" attempt {event.attempt}" if event.attempt else ""
-    details = ", ".join(f"{key}={value}" for key, value in event.data.items() if key not in _UNTOLD)
-    at = event.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    return f"{at}  {event.what:<16} {what}{attempt}  {details}".rstrip()
+def _stage_line(stage: StageProgress) -> str:
+    done = stage.counts[TaskState.SUCCEEDED]
+    others = [f"{count} {state}" for state, count in stage.counts.items() if count and state is not TaskState.SUCCEEDED]
+    padding = " " * (10 - len(stage.state))
+    counted = ", ".join([f"{done} of {stage.size} done", *others])
+    return f"  {stage.no + 1}. {stage.name:<12} {output.colored(stage.state)}{padding} {counted}"
+
+
+def _print_notable(tasks: list[TaskStatus]) -> None:
+    if not tasks:
+        return
+    output.say()
+    output.table(
+        "task", "", "state", "attempt", "queue", "worker",
+        rows=[
+            (task.number, output.plain(task.label), output.colored(task.state),
+             f"{task.attempt} of {task.max_attempts}", task.queue, task.worker)
+            for task in tasks
+        ],
+    )  # fmt: skip
+
+
+def _advise(found: JobStatus, tasks: list[TaskStatus]) -> None:
+    job, short = found.summary, found.summary.id[:12]
+    if job.state is JobState.FAILED:
+        failed = next((task.number for task in tasks if task.state is TaskState.FAILED), None)
+        if failed is not None:
+            output.note(f"`geoetl job show-task {short} {failed}` shows all there is about the task that failed.")
+        output.note(f"When its cause is mended, `geoetl job retry {short}` goes on; what succeeded is kept.")
+    elif job.state is JobState.CANCELLED and not job.error:
+        output.note(f"`geoetl job resume {short}` goes on from where it was; what succeeded is kept.")
 
 
 def _seconds(begin: dt.datetime, end: dt.datetime | None) -> float | None:

@@ -13,6 +13,7 @@ from geoetl.cli import (
     db,
     demo,
     doctor,
+    job_tasks,
     jobs,
     output,
     preflight,
@@ -35,6 +36,8 @@ app = typer.Typer(
 app.command("submit")(submit.submit)
 app.command("plan")(submit.plan)
 app.command("preflight")(preflight.preflight)
+jobs.app.command("tasks")(job_tasks.tasks)
+jobs.app.command("show-task")(job_tasks.show_task)
 app.add_typer(jobs.app, name="job")
 app.add_typer(collections.app, name="collection")
 app.add_typer(queues.app, name="queues")

@@ -108,6 +108,11 @@ def ago(seconds: float | None) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
+def moment(at: dt.datetime) -> str:
+    """A time to the second, with its zone: who reads it may be elsewhere."""
+    return at.strftime("%Y-%m-%d %H:%M:%S %Z").rstrip()
+
+
 def print_error(error: GeoEtlError, *, as_document: bool) -> None:
     """An error, and all findings of a refused job."""
     findings = error.findings if isinstance(error, PreflightFailed) else ()

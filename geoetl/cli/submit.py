@@ -10,6 +10,7 @@ import typer
 from geoetl.chains.definition import JobSpec
 from geoetl.chains.registry import DEFINITIONS, parse_spec
 from geoetl.cli import output
+from geoetl.cli.durations import seconds
 from geoetl.cli.jobs import follow
 from geoetl.engine.preview import JobPreview, preview
 from geoetl.errors import InvalidInput
@@ -35,11 +36,15 @@ def submit(
     param: Parameters = None,
     spec: SpecFile = None,
     force: Annotated[bool, typer.Option(help="Run again although the same job is done.")] = False,
+    deadline: Annotated[
+        float | None,
+        typer.Option(parser=seconds, metavar="DURATION", help="Cancel the job if it takes longer: 90s, 30m, 2h, 7d."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the job has ended; exit status 1 if it failed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check and start a job. The same job on the same sources is started once."""
-    job = client.submit(parse(job_type, sources, collection, param, spec), force=force)
+    job = client.submit(parse(job_type, sources, collection, param, spec), force=force, deadline_s=deadline)
     submission = job.submission
     assert submission is not None
     if wait and submission.outcome != "ended before":

@@ -66,6 +66,9 @@ class DatabaseSettings(Section):
     """pgSTAC, published tables and the ledger, as the role that works there every day."""
     business_owner: DatabaseTarget | None = None
     """The business database as its owner: needed by migrations only, do not give it to workers."""
+    connections_share: float = Field(default=0.8, gt=0, le=1)
+    """How much of a server's ``max_connections`` may be in use, or declared by workers: a worker that would exceed it
+    does not start."""
     admin: DatabaseTarget | None = None
     """The server's administrator in its ``postgres`` database: needed by ``geoetl db provision`` and by an upgrade of
     pgSTAC only, do not give it to workers."""

@@ -1,4 +1,4 @@
-"""What a job may ask for."""
+"""What a job may ask for, and how long it is remembered."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ from geoetl.config.section import Section
 
 
 class LimitSettings(Section):
-    """Refused before a job is accepted."""
+    """Refused before a job is accepted; and how long one is remembered."""
 
     max_sources: int = Field(default=10_000, ge=1)
     """Sources of one job."""
@@ -18,6 +18,8 @@ class LimitSettings(Section):
     """Largest source blob accepted."""
     max_fan_out: int = Field(default=100_000, ge=1)
     """Tasks of one stage."""
+    keep_jobs_days: float = Field(default=90, gt=0)
+    """How long ended jobs and their history are kept by ``geoetl db prune``, in days."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

@@ -21,6 +21,8 @@ class WorkerSettings(Section):
     resend_s: float = Field(default=60, gt=0)
     """How long a message may be unheard before it is sent again, in seconds; doubles per task, and the broker is asked
     first whether it still has it."""
+    dead_letters_s: float = Field(default=60, gt=0)
+    """How often the dead letters of the queues are looked through for those of our tasks, in seconds."""
     task_time_limit_s: int = Field(default=3600, ge=10)
     """After this a task's process is killed, in seconds."""
     max_tasks_per_child: int = Field(default=100, ge=1)

@@ -137,6 +137,48 @@ class ConnectionSource:
             self._connections.pop(key).close()
 
 
+class SharedConnection:
+    """One connection for those threads of a process that only ever send single statements.
+
+    psycopg lets threads take turns at it, statement by statement. Never open a transaction on it: the statements of
+    other threads would become part of that.
+    """
+
+    def __init__(self, target: DatabaseTarget, *, application_name: str) -> None:
+        self._target = target
+        #: What the server's list of sessions says; read when it connects.
+        self.application_name = application_name
+        # Never used by a child, which may be forked while another thread holds it.
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._pid = 0
+
+    def __call__(self) -> Connection:
+        """The connection, in autocommit mode.
+
+        Raises:
+            DatabaseUnavailable, DatabaseRefused: It must be opened, and the server is away or refuses.
+        """
+        with self._lock:
+            if self._connection is not None:
+                # Not while another thread waits for its answer: looking takes in what the server has sent.
+                with self._connection.lock:
+                    is_usable = _is_usable(self._connection)
+                if is_usable:
+                    return self._connection
+                self._connection.close()
+            self._connection = connect(self._target, application_name=self.application_name)
+            self._pid = os.getpid()
+            return self._connection
+
+    def close(self) -> None:
+        """Close it; a later call opens anew. In a child it is the parent's, and stays."""
+        if self._connection is not None and self._pid == os.getpid():
+            with self._lock:
+                self._connection.close()
+                self._connection = None
+
+
 def _is_usable(connection: Connection) -> bool:
     if connection.closed:
         return False

@@ -29,7 +29,7 @@ class ErrorRecord(BaseModel):
     type: str
     findings: list[dict[str, Any]] = []
     traceback: str = ""
-    """Only of errors that nobody raised on purpose."""
+    """Its last lines."""
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -56,19 +56,23 @@ def record(error: BaseException, *, traceback: str | None = None) -> dict[str, A
             blame=error.blame,
             type=type(error).__name__,
             findings=findings,
+            traceback=_shown(traceback or ("".join(format_exception(error)) if error.__traceback__ else "")),
         )
     else:
         code, hint = _classify(error)
-        shown = traceback or "".join(format_exception(error))
         made = ErrorRecord(
             code=code,
             message=redact(f"{type(error).__name__}: {error}"),
             hint=hint,
             blame="us",
             type=type(error).__name__,
-            traceback=redact(shown)[-_TRACEBACK_CHARS:],
+            traceback=_shown(traceback or "".join(format_exception(error))),
         )
     return made.model_dump(exclude_defaults=True)
+
+
+def _shown(traceback: str) -> str:
+    return redact(traceback)[-_TRACEBACK_CHARS:]
 
 
 def _classify(error: BaseException) -> tuple[str, str]:

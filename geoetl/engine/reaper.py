@@ -1,12 +1,14 @@
-"""Chores of the leading relay: lost leases, closed stages, lost messages."""
+"""Chores of the leading relay: deadlines, lost leases, closed stages, lost messages."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from geoetl.backend.chores import Chore
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
-from geoetl.backend.relay import Chore
+from geoetl.engine.cancel import cancel_overdue_run
 from geoetl.engine.ledger import fail_attempt
+from geoetl.models.refs import JobId, RunId
 
 SQL = load_queries("geoetl.engine.sql", "reaper.sql")
 LEASE_EXPIRED = {
@@ -54,13 +56,26 @@ class Reaper:
     resend_cap_s: float = 3600.0
 
     def reap(self, conn: Connection) -> int:
-        """Return expired leases to ready, fail the exhausted, close what belongs to closed stages; rows changed."""
-        changed = conn.execute(SQL["return_expired"]).rowcount
+        """Cancel what is overdue, return expired leases, fail the exhausted, close what is of closed stages.
+
+        Returns:
+            How many rows were changed.
+        """
+        changed = self.expire(conn)
+        changed += conn.execute(SQL["return_expired"]).rowcount
         for task_id, attempt in conn.execute(SQL["exhausted"]).fetchall():
             changed += fail_attempt(conn, task_id, attempt, LEASE_EXPIRED, expired=True)
         changed += conn.execute(SQL["stop_expired"]).rowcount
         changed += conn.execute(SQL["skip_closed"]).rowcount
         return changed
+
+    def expire(self, conn: Connection) -> int:
+        """Cancel the runs that are past their deadline; how many."""
+        rows = conn.execute(SQL["overdue"]).fetchall()
+        return sum(
+            cancel_overdue_run(conn, JobId(job_id), RunId(str(run_id)), deadline_s=deadline_s)
+            for job_id, run_id, deadline_s in rows
+        )
 
     def resend(self, conn: Connection) -> int:
         """Put forgotten tasks back into the outbox; how many.

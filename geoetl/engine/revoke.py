@@ -32,11 +32,14 @@ def revoke(conn: Connection, task_id: str, *, age_s: float, owner: str | None) -
         False where the job has been resumed since: the revoke is spent, and the task shall run.
     """
     with conn.transaction():
-        row = conn.execute(JOBS["revoked_task"], {"id": task_id, "age_s": age_s}).fetchone()
+        row = conn.execute(JOBS["run_of_task"], {"id": task_id}).fetchone()
         if row is None:
             return True
-        job_id, run_id, is_resumed = row
-        if is_resumed:
+        job_id, run_id = row
+        # Locked before it is asked: a resume that commits meanwhile would be cancelled by what it has just undone.
+        conn.execute(JOBS["lock_job"], {"job_id": job_id})
+        resumed = conn.execute(JOBS["is_resumed"], {"run_id": run_id, "age_s": age_s}).fetchone()
+        if resumed is not None and resumed[0]:
             return False
         if cancel_current_run(conn, JobId(job_id), by=BY, only=RunId(str(run_id))):
             log.info("job cancelled: a task of it was revoked job=%s task=%s", job_id, task_id)

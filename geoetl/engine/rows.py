@@ -10,6 +10,11 @@ from geoetl.models.states import JobState, StageState, TaskState
 CALLBACK_IDX = -1
 
 
+def task_number(stage_no: int, idx: int) -> str:
+    """``2.1`` is the first task of the second stage, ``2.0`` the one that completes that stage."""
+    return f"{stage_no + 1}.{idx + 1}"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
     """What a claim says of its task."""
@@ -67,6 +72,11 @@ class TaskStatus:
     result: dict[str, Any] | None
 
     @property
+    def number(self) -> str:
+        """What people call it: stage and place, counted from 1; place 0 completes the stage."""
+        return task_number(self.stage_no, self.idx)
+
+    @property
     def seconds(self) -> float | None:
         """Duration of the last attempt, None while it runs."""
         if self.started_at is None or self.finished_at is None:
@@ -98,6 +108,10 @@ class JobStatus:
     summary: JobSummary
     spec: dict[str, Any]
     result: dict[str, Any] | None
+    deadline: dt.datetime | None
+    """When the run is cancelled if it has not ended."""
+    pruned_at: dt.datetime | None
+    """When its stages, tasks and events were removed because of their age."""
     stages: tuple[StageProgress, ...]
 
 

@@ -9,6 +9,7 @@ from geoetl.backend.ledger import Connection
 from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings
 from geoetl.db.catalogue import Catalogue
+from geoetl.db.connections import SharedConnection
 from geoetl.engine.ledger import StageLedger
 from geoetl.models.refs import RunId
 from geoetl.preflight.checks import Services as CheckServices
@@ -31,6 +32,8 @@ class Services:
     app: OutboxCelery
     connections: Callable[[], Connection]
     """To the app database."""
+    pulse: SharedConnection
+    """To the app database, for single statements of a worker's main process."""
     ledger: StageLedger
     relay: Relay
     checks: CheckServices

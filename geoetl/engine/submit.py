@@ -84,22 +84,33 @@ def identify(definition: JobDefinition[Any], spec: JobSpec, facts: Facts) -> Job
     return JobId(hashlib.sha256(canonical.encode()).hexdigest()[:32])
 
 
-def submit(services: Services, spec: JobSpec, *, force: bool = False) -> Submission:
+def submit(services: Services, spec: JobSpec, *, force: bool = False, deadline_s: float | None = None) -> Submission:
     """Check, record and start a job; an equal job that is known already is returned instead.
 
     Args:
         services: The process's parts.
         spec: What to do.
         force: Run again although the same job is done; the earlier runs stay in the history.
+        deadline_s: Cancel the job if it has not ended after so many seconds. Not part of what makes a job the same: one
+            that runs already keeps its own.
 
     Raises:
+        InvalidInput: The deadline is not in the future.
         PreflightFailed: With every finding; nothing was stored or sent.
         TransientError: Something could not be checked now.
     """
+    if deadline_s is not None and not 0 < deadline_s < float("inf"):
+        raise InvalidInput(
+            f"A deadline {deadline_s:g} s after the submit cannot be kept.",
+            code="bad-deadline",
+            hint="Give the time that the job may take, for example 2h.",
+        )
     plan, _ = prepare(services, spec)
-    submission = _record(services, plan, plan.freeze(services.app, 0), force=force)
+    submission = _record(services, plan, plan.freeze(services.app, 0), force=force, deadline_s=deadline_s)
     if submission.outcome == "accepted" and not ring(services):
         return replace(submission, hint=_BROKER_AWAY)
+    if submission.outcome == "already running" and deadline_s is not None:
+        return replace(submission, hint="It runs already, and keeps the deadline that it has.")
     return submission
 
 
@@ -128,7 +139,9 @@ def prepare(services: Services, spec: JobSpec) -> tuple[RunPlan, tuple[Finding, 
     return plan, report.findings
 
 
-def _record(services: Services, draft: RunPlan, first: FrozenStage, *, force: bool) -> Submission:
+def _record(
+    services: Services, draft: RunPlan, first: FrozenStage, *, force: bool, deadline_s: float | None
+) -> Submission:
     """Find the job, or write it with its run and first stage: one transaction."""
     conn = services.connections()
     facts = Jsonb(dict(draft.facts))
@@ -142,7 +155,9 @@ def _record(services: Services, draft: RunPlan, first: FrozenStage, *, force: bo
             "submitted_by": user(),
         }
         conn.execute(SQL["add_job"], job)
-        conn.execute(SQL["lock_job"], {"job_id": draft.job_id})
+        while conn.execute(SQL["lock_job"], {"job_id": draft.job_id}).fetchone() is None:
+            # It was there, and while this waited for its lock it was pruned.
+            conn.execute(SQL["add_job"], job)
         row = conn.execute(SQL["current_run"], {"job_id": draft.job_id}).fetchone()
         if row is not None:
             known = Submission(draft.job_id, RunId(str(row[0])), row[1], "already running", JobState(row[2]))
@@ -155,6 +170,7 @@ def _record(services: Services, draft: RunPlan, first: FrozenStage, *, force: bo
             "stage_count": len(draft.definition.stages),
             "facts": facts,
             "submitted_by": job["submitted_by"],
+            "deadline_s": deadline_s,
         }
         made = conn.execute(SQL["add_run"], run).fetchone()
         assert made is not None

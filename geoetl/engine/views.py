@@ -72,7 +72,7 @@ def job_status(conn: Connection, job_id: JobId) -> JobStatus:
             SQL["stages"], {"run_id": summary.run_id}
         )
     )
-    return JobStatus(summary, spec=row[12], result=row[11], stages=stages)
+    return JobStatus(summary, spec=row[12], result=row[11], deadline=row[13], pruned_at=row[14], stages=stages)
 
 
 def tasks(conn: Connection, run_id: RunId) -> list[TaskStatus]:
@@ -87,13 +87,18 @@ def tasks(conn: Connection, run_id: RunId) -> list[TaskStatus]:
 
 def events(conn: Connection, run_id: RunId, *, after: int = 0) -> Iterator[Event]:
     """Events of a run in order, those after an event's id."""
-    while True:
-        page = conn.execute(SQL["events"], {"run_id": run_id, "after": after, "limit": _PAGE}).fetchall()
-        for event_id, at, what, stage_no, stage, task_id, *rest in page:
-            after = event_id
-            yield Event(event_id, at, what, stage_no, stage, str(task_id) if task_id else None, *rest)
-        if len(page) < _PAGE:
-            return
+    while page := events_page(conn, run_id, after=after):
+        yield from page
+        after = page[-1].id
+
+
+def events_page(conn: Connection, run_id: RunId, *, after: int) -> list[Event]:
+    """The next events of a run after an event's id, as many as one statement gives; none: there are no more now."""
+    rows = conn.execute(SQL["events"], {"run_id": run_id, "after": after, "limit": _PAGE}).fetchall()
+    return [
+        Event(event_id, at, what, stage_no, stage, str(task_id) if task_id else None, *rest)
+        for event_id, at, what, stage_no, stage, task_id, *rest in rows
+    ]
 
 
 def _summary(row: Sequence[object]) -> JobSummary:

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from geoetl.config.database import DatabaseSettings, DatabaseTarget
+from geoetl.config.settings import Settings
+from geoetl.db.budget import Demand, look_at_servers
 from geoetl.db.canary import try_database
 from geoetl.db.catalogue import Catalogue
-from geoetl.db.connections import Connection, database_errors
+from geoetl.db.connections import Connection, DatabaseRefused, DatabaseUnavailable, database_errors
 from geoetl.db.status import DatabaseStatus, app_status, business_status
 from geoetl.engine.invariants import Violation, violations
 from geoetl.health.diagnosis import Diagnosis
@@ -49,6 +51,27 @@ def check_catalogue(catalogue: Catalogue) -> Iterator[Diagnosis]:
     catalogue.search({"limit": 1})
     took = time.monotonic() - started
     yield Diagnosis("catalogue", "healthy", f"pgSTAC answered a search in {took * 1000:.0f} ms")
+
+
+def check_connections(settings: Settings) -> Iterator[Diagnosis]:
+    """Whether one more worker like the settings describe would find room."""
+    try:
+        uses = look_at_servers(settings.database, Demand.of_worker(settings.worker.concurrency))
+    except (DatabaseUnavailable, DatabaseRefused):
+        return  # the check of that database says it
+    for use in uses:
+        component = f"sessions of {use.databases}"
+        if use.fits:
+            yield Diagnosis(component, "healthy", f"One more worker fits. {use}")
+        else:
+            yield Diagnosis(
+                component,
+                "degraded",
+                f"One more worker would not start. {use}",
+                cause="connections-exceeded",
+                hint="Run fewer or smaller workers, raise max_connections of the server, or allow more with "
+                "GEOETL_DATABASE__CONNECTIONS_SHARE.",
+            )
 
 
 def clock_diagnosis(component: str, ahead_s: float) -> Diagnosis:

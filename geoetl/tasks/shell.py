@@ -1,9 +1,6 @@
 """The one Celery wrapper around all cores: input from the claimed row, output checked, errors given a class."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -20,6 +17,7 @@ from geoetl.models.base import Model
 from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
 from geoetl.tasks.attempt import Attempt, Effects
 from geoetl.tasks.context import TaskContext
+from geoetl.tasks.scratch import scratch_folder
 
 type Core[I: Model, O: Model] = Callable[[I, TaskContext], O]
 
@@ -72,14 +70,12 @@ def _add_task(app: Celery, name: str, run: Callable[..., Any], *, time_limit_s: 
 
 
 def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[[TaskContext], Model]) -> Model:
-    scratch = Path(tempfile.mkdtemp(prefix="geoetl-", dir=services.settings.raster.scratch_dir))
-    try:
-        return work(Attempt(services, effects, claim, scratch))
-    except LeaseLost as exc:
-        services.ledger.stop(claim)
-        raise StopAttempt(str(exc)) from exc
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(services.settings.raster.scratch_dir) as scratch:
+        try:
+            return work(Attempt(services, effects, claim, scratch))
+        except LeaseLost as exc:
+            services.ledger.stop(claim)
+            raise StopAttempt(str(exc)) from exc
 
 
 def _log_fields(claim: Claim) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The SDK's client objects for an address: the public half of the SDK, built in one place."""
 
+import socket
 from typing import Any
 
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -17,7 +18,7 @@ from azure.servicebus.management import ServiceBusAdministrationClient
 from geoetl.transport import sdk
 from geoetl.transport.credentials import PrefetchingCredential
 from geoetl.transport.options import Options
-from geoetl.transport.route import client_arguments
+from geoetl.transport.route import client_arguments, first_hop
 from geoetl.transport.urls import Address, Identity
 
 
@@ -27,6 +28,7 @@ class Clients:
     def __init__(self, address: Address, options: Options) -> None:
         self._address = address
         self._admin_endpoint = options.admin_endpoint
+        self._first_hop = first_hop(address, options)
         self._route = client_arguments(options)
         self._proxies = {"https": options.http_proxy} if options.http_proxy is not None else None
         self._credential = _prefetching(address.credential or _identity(address))
@@ -42,6 +44,14 @@ class Clients:
         if self._address.is_emulator:
             arguments["use_tls"] = False
         return ServiceBusClient(self._address.host, self._credential, **arguments)
+
+    def check_reachable(self, *, timeout_s: float) -> None:
+        """Connect to the namespace, and no more: the SDK itself may wait long for one that is away.
+
+        Raises:
+            OSError: no connection.
+        """
+        socket.create_connection(self._first_hop, timeout_s).close()
 
     def prefetch_tokens(self) -> None:
         """Have fresh tokens ready for the reactor; may block."""

@@ -1,10 +1,10 @@
-"""Looking into queues without touching them, and sending dead letters back to where they came from.
+"""Looking into queues without touching them; sending dead letters back, or handing them to who knows their tasks.
 
 Uses the public API of the SDK only; Receiver rights are enough to look, Sender and Receiver rights to send back.
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +58,15 @@ class Requeued:
     """Looked at and left where they are."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What became of the dead letters of a queue that were looked at."""
+
+    settled: int
+    left: int
+    """Of tasks that nobody knows."""
+
+
 class Messages:
     """The messages of one namespace."""
 
@@ -109,6 +118,51 @@ class Messages:
                 with suppress(MessageLockLostError):  # it took so long that the message went back by itself
                     receiver.abandon_message(message)
         return Requeued(sent=len(sent), left=len(left))
+
+    def settle(
+        self,
+        queue: str,
+        *,
+        known: Callable[[Collection[str]], Collection[str]],
+        handle: Callable[[MessageInfo], None],
+        limit: int,
+    ) -> Settled:
+        """Hand each dead letter of a known task to ``handle``, and remove it when that returns.
+
+        A failure in between leaves the dead letter, so it may be handed over again. Where none is known nothing is
+        received: the dead letters of others are not even locked.
+
+        Args:
+            queue: whose dead letters.
+            known: of these ids, those of known tasks.
+            handle: what to do with one; what it raises ends the work.
+            limit: look at so many at most.
+        """
+        waiting = self.peek(queue, limit=limit, dead_letters=True)
+        ids = set(known({info.id for info in waiting}))
+        due = {info.sequence_number for info in waiting if info.id in ids}
+        left = len(waiting) - len(due)
+        settled = 0
+        others: list[ServiceBusReceivedMessage] = []
+        if not due:
+            return Settled(settled=0, left=left)
+        with self._clients.puller(queue, dead_letters=True) as receiver:
+            try:
+                while due and (page := _receive(receiver)):
+                    for message in page:
+                        if message.sequence_number not in due:
+                            others.append(message)
+                            continue
+                        handle(_info(message))
+                        due.discard(message.sequence_number)
+                        settled += 1
+                        with suppress(MessageLockLostError):
+                            receiver.complete_message(message)
+            finally:
+                for message in others:
+                    with suppress(MessageLockLostError):
+                        receiver.abandon_message(message)
+        return Settled(settled=settled, left=left)
 
 
 def _receive(receiver: ServiceBusReceiver) -> list[ServiceBusReceivedMessage]:

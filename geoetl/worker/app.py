@@ -4,16 +4,19 @@ import os
 from functools import cached_property
 from typing import Any
 
-from celery.apps.worker import Worker as CeleryWorker
 from kombu.entity import Exchange, Queue
 
 import geoetl.transport  # noqa: F401  # pyright: ignore[reportUnusedImport] - registers `servicebus` with kombu
 from geoetl.backend.app import OutboxCelery
+from geoetl.backend.bootsteps import EXPIRE_EVERY_S
+from geoetl.backend.chores import Chore
+from geoetl.backend.ledger import Connection
 from geoetl.backend.relay import Relay
 from geoetl.config.settings import Settings, load_settings
 from geoetl.db.catalogue import Catalogue
-from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
+from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource, SharedConnection
 from geoetl.db.tables import PublishedTables
+from geoetl.engine.dead_letters import Undertaker
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.reaper import Reaper
@@ -27,18 +30,8 @@ from geoetl.tasks.registry import register_all
 from geoetl.worker.backlog import BrokerBacklog
 from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
-
-#: Seconds between the heartbeats that tell Flower of a worker. Celery's own 2 s would be 43,200 messages per day and
-#: worker, each of them paid for, and again for everybody who listens. A worker counts as offline after two missed ones.
-EVENT_HEARTBEAT_S = 30
-
-
-class GeoEtlWorker(CeleryWorker):
-    """A worker that is less talkative than Celery's, unless ``--heartbeat-interval`` says otherwise."""
-
-    def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
-        kwargs["heartbeat_interval"] = kwargs.get("heartbeat_interval") or EVENT_HEARTBEAT_S
-        return super().prepare_args(**kwargs)
+from geoetl.worker.dead_letters import BrokerDeadLetters
+from geoetl.worker.main_process import GeoEtlWorker
 
 
 class GeoEtl(OutboxCelery):
@@ -61,6 +54,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     settings = settings or load_settings()
     connections = ConnectionSource(settings.database.app, application_name="geoetl")
     business = ConnectionSource(settings.database.business, application_name="geoetl")
+    pulse = SharedConnection(settings.database.app, application_name="geoetl")
     app = GeoEtl(
         "geoetl",
         broker=broker_url(settings.broker),
@@ -78,16 +72,32 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
     def close() -> None:
         connections.close()
         business.close()
+        pulse.close()
         # Not the broker's pool: kombu shares it among all apps of a process that have the same broker.
         store.close()
 
     reaper = Reaper(every_s=settings.worker.reap_s, backlog=BrokerBacklog(app), resend_s=settings.worker.resend_s)
+    undertaker = Undertaker(
+        every_s=settings.worker.dead_letters_s,
+        queues=tuple(queue.name for queue in settings.broker.queues),
+        dead_letters=BrokerDeadLetters(settings.broker),
+    )
+
+    def expire_results(_: Connection) -> int:
+        return app.backend.expire()
+
     app.services = Services(
         settings=settings,
         app=app,
         connections=connections,
+        pulse=pulse,
         ledger=ledger,
-        relay=Relay(app, sources={LEDGER_SOURCE: TaskMessages()}, chores=reaper.chores()),
+        relay=Relay(
+            app,
+            sources={LEDGER_SOURCE: TaskMessages()},
+            chores=(*reaper.chores(), *undertaker.chores(), Chore("expire results", EXPIRE_EVERY_S, expire_results)),
+            standby=pulse,
+        ),
         checks=CheckServices(
             store=store,
             collections=catalogue,

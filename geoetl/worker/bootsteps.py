@@ -12,6 +12,7 @@ from celery.utils.log import get_logger
 from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
+from geoetl.tasks.scratch import sweep_scratch
 from geoetl.telemetry import configure_logging
 
 log = get_logger(__name__)
@@ -21,6 +22,8 @@ LOOK_S = 0.4
 #: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
 #: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
+#: Seconds between looks for scratch folders whose process is gone: one listing of a folder.
+SWEEP_S = 5.0
 
 
 class RelayStep(ThreadStep):
@@ -48,7 +51,7 @@ class HeartbeatStep(ThreadStep):
             live: set[Live] = {(request.id, owner(request.worker_pid)) for request in active_requests()}
             watch.keep(live, now)
             try:
-                conn = app.connections()
+                conn = app.services.pulse()
                 if now >= beat_at:
                     watch.confirm(beat(conn, live, lease_s=worker.lease_s), now)
                     beat_at = now + worker.heartbeat_s
@@ -60,12 +63,27 @@ class HeartbeatStep(ThreadStep):
                 _end(app, each)
 
 
+class ScratchStep(ThreadStep):
+    """Removes the scratch folders that killed processes left: of this worker, and of an earlier one on this host."""
+
+    label = "geoetl-scratch"
+
+    def loop(self, app: Any) -> None:
+        """Sweep until stopped. A thread of its own: removing gigabytes must not delay a heartbeat."""
+        root = app.services.settings.raster.scratch_dir
+        while True:
+            for folder in sweep_scratch(root):
+                log.info("scratch folder of a killed process removed folder=%s", folder.name)
+            if self._stop.wait(SWEEP_S):
+                return
+
+
 def _end(app: Any, overdue: Overdue) -> None:
     """Kill a process in the middle of its task. The pool replaces it, and acknowledges the message."""
     task_id, of = overdue.live
     if overdue.attempt is not None:
         with contextlib.suppress(*app.database_errors):
-            stop_attempt(app.connections(), task_id, overdue.attempt)
+            stop_attempt(app.services.pulse(), task_id, overdue.attempt)
     for request in active_requests():
         # Looked up now: a process that has gone on to its next task is left alone. Pools without processes have ours.
         pid = request.worker_pid
@@ -79,8 +97,16 @@ def install_bootsteps(app: Any) -> None:
     """Add our threads to the workers of ``app``."""
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
+    app.steps["worker"].add(ScratchStep)
     # Plain Celery tasks on the same workers: the backend keeps their leases.
     app.steps["worker"].add(LeaseStep)
+
+    def close(**_: Any) -> None:
+        app.services.close()
+
+    # Closed by their owner, sessions leave no complaint in the server's log.
+    signals.worker_process_shutdown.connect(close, weak=False)
+    signals.worker_shutdown.connect(close, weak=False)
 
 
 @signals.worker_init.connect

@@ -1,12 +1,13 @@
 """The public Python API: submit a job, follow it, look at it."""
 
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import Any
 
 from geoetl.chains.definition import JobSpec
 from geoetl.engine import control, views
+from geoetl.engine.history import TaskDetail, find_task
 from geoetl.engine.rows import Event, JobStatus, JobSummary, TaskStatus
 from geoetl.engine.services import Services
 from geoetl.engine.submit import Submission
@@ -15,6 +16,7 @@ from geoetl.errors import GeoEtlError
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState
 from geoetl.worker.app import create_app
+from geoetl.worker.patience import patiently
 
 _POLL_S = 0.2
 _MAX_POLL_S = 2.0
@@ -70,19 +72,31 @@ class Job:
         """Tasks of the current run."""
         return views.tasks(self._services.connections(), self._run_id())
 
+    def task(self, word: str) -> TaskDetail:
+        """One task of the current run with its input and attempts: by number (``2.1``), beginning of its id, or label.
+
+        Raises:
+            NotFound: There is none, or more than one.
+        """
+        return find_task(self._services.connections(), self._run_id(), word)
+
     def events(self, *, after: int = 0) -> Iterator[Event]:
         """What has happened in the current run, in order; ``after`` the id of an event."""
         return views.events(self._services.connections(), self._run_id(), after=after)
 
     def follow(self, *, after: int = 0) -> Iterator[Event]:
-        """Events of the current run as they happen, until it has ended."""
-        run_id = self._run_id()
+        """Events of the current run as they happen, until it has ended.
+
+        Raises:
+            DatabaseUnavailable: The database was away for longer than a restart takes.
+        """
+        run_id = self._patiently(self._run_id)
         while True:
             # Asked before the events: what comes between is told in this turn, or there is another.
-            has_ended = self.status().summary.state.is_final
-            for event in views.events(self._services.connections(), run_id, after=after):
-                after = event.id
-                yield event
+            has_ended = self._patiently(self.status).summary.state.is_final
+            while page := self._patiently(partial(self._events_page, run_id, after)):
+                yield from page
+                after = page[-1].id
             if has_ended:
                 return
             time.sleep(_FOLLOW_S)  # a person watches, in a process that does nothing else
@@ -94,6 +108,18 @@ class Job:
     def resume(self) -> None:
         """Go on from the stage that failed or was cancelled; what succeeded is kept."""
         control.resume(self._services, self.id)
+
+    def retry(self, *, tasks: Sequence[str] = (), attempts: int = control.RESUME_BUDGET) -> tuple[str, ...]:
+        """Give failed tasks of a failed job new attempts, and go on; the numbers of those tasks.
+
+        Args:
+            tasks: Numbers, ids or labels: all that failed; none means the same.
+            attempts: How many each gets.
+
+        Raises:
+            InvalidInput: The job has not failed, a named task has not, or one that has is not named.
+        """
+        return control.retry(self._services, self.id, tasks=tasks, attempts=attempts)
 
     def wait(
         self, *, timeout_s: float | None = None, on_progress: Callable[[JobStatus], None] | None = None
@@ -107,6 +133,7 @@ class Job:
         Raises:
             JobFailed: It failed or was cancelled; the message says why and what to do.
             WaitTimeout: It is still running.
+            DatabaseUnavailable: The database was away for longer than a restart takes; the job may go on.
         """
         from geoetl.worker.progress import show_progress  # noqa: PLC0415 - rich is slow to load and only for people
 
@@ -126,7 +153,7 @@ class Job:
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = _POLL_S
         while True:
-            status = self.status()
+            status = self._patiently(self.status)
             tell(status)
             if status.summary.state.is_final:
                 return status
@@ -138,16 +165,29 @@ class Job:
             time.sleep(pause_s)  # a person waits here, in a process that does nothing else
             pause_s = min(_MAX_POLL_S, pause_s * 1.1)
 
+    def _patiently[T](self, question: Callable[[], T]) -> T:
+        return patiently(
+            question,
+            doing=f"look at job {self.id}",
+            hint=f"The job does not depend on who waits for it; `geoetl job wait {self.id}` looks again.",
+        )
+
+    def _events_page(self, run_id: RunId, after: int) -> list[Event]:
+        return views.events_page(self._services.connections(), run_id, after=after)
+
     def _run_id(self) -> RunId:
         return self.status().summary.run_id
 
 
-def submit(spec: JobSpec, *, force: bool = False, services: Services | None = None) -> Job:
+def submit(
+    spec: JobSpec, *, force: bool = False, deadline_s: float | None = None, services: Services | None = None
+) -> Job:
     """Check and start a job. The same job on the same sources is started once; you get that one back.
 
     Args:
         spec: What to do, for example a ``ProcessRaster``.
         force: Run it again; earlier runs stay in the history.
+        deadline_s: Cancel the job if it has not ended after so many seconds. One that runs already keeps its own.
         services: Parts to use instead of this process's own.
 
     Raises:
@@ -155,7 +195,7 @@ def submit(spec: JobSpec, *, force: bool = False, services: Services | None = No
         TransientError: Something could not be checked now; submit again later.
     """
     parts = services or default_services()
-    submission = submit_job(parts, spec, force=force)
+    submission = submit_job(parts, spec, force=force, deadline_s=deadline_s)
     return Job(submission.job_id, parts, submission=submission)
 
 

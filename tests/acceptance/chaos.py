@@ -49,18 +49,22 @@ class Faults:
     # ------------------------------------------------------------------ PostgreSQL
     def restart_postgres(self) -> None:
         """As ``pg_ctl restart -m immediate`` does: no session is told, recovery follows."""
+        self.stop_postgres()
+        self.postgres.start()
+
+    def stop_postgres(self) -> None:
+        """At once; ``self.postgres.start()`` brings it back."""
         process = Process.read(self._postgres_record)
         assert process is not None
         os.kill(process.pid, signal.SIGQUIT)
         assert process.wait(20)
-        self.postgres.start()
 
     def kill_backends(self) -> int:
         """End every session of workers and relays, in both databases; how many. The test's own is left alone."""
         mine = self.installation.services.connections().info.backend_pid
         return self.as_superuser(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            f" WHERE application_name = 'geoetl' AND backend_type = 'client backend' AND pid <> {mine}"
+            f" WHERE application_name LIKE 'geoetl%' AND backend_type = 'client backend' AND pid <> {mine}"
         )[0][0]
 
     def as_superuser(self, query: str) -> list[tuple[Any, ...]]:

@@ -4,6 +4,8 @@ import json
 import uuid
 from pathlib import Path
 
+from geoetl.chains.noop import Noop
+from geoetl.worker.client import submit
 from tests.acceptance.conftest import Installation, document
 
 
@@ -63,3 +65,17 @@ def test_catalog_commands_on_an_installation(installation: Installation):
     assert (planned["collection"], planned["is_created"], planned["items"]) == (name, False, 0)
     assert document(installation.run_here("catalog", "sweep", "--json")) == {"deleted": False, "blobs": []}
     assert installation.run_here("catalog", "rebuild", "--collection", "none").returncode == 2
+
+
+def test_prune_counts_and_removes_what_ended_long_ago(installation: Installation):
+    job = submit(Noop(tasks=1, name=uuid.uuid4().hex), services=installation.services)
+    assert job.cancel()
+    age = "UPDATE geoetl.run SET finished_at = now() - interval '100 days' WHERE job_id = %s RETURNING id"
+    assert installation.sql(age, job.id)
+
+    would = document(installation.run_here("db", "prune", "--dry-run", "--json"))
+    done = installation.run_here("db", "prune", "--older-than", "90d")
+
+    assert (would["jobs"], would["older_than_s"], would["dry_run"]) == (1, 90 * 86400, True)
+    assert done.stdout.startswith("1 job and 1 run that ended more than 90 days ago removed"), done.stderr
+    assert installation.run_here("job", "status", job.id).returncode == 2

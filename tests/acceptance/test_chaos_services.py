@@ -1,7 +1,9 @@
 """Databases and brokers go away under two workers: every task still has exactly one accepted result."""
 
+import time
 import uuid
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -32,6 +34,24 @@ def test_postgres_restart(installation, standing, faults, round_no):
 
     faults.restart_postgres()
 
+    expect_exactly_once(installation, job)
+
+
+def test_postgres_is_away_for_whoever_waits(installation, standing, faults, round_no):
+    """Waiting and following go on when the database is back, with every event told once."""
+    job = noop(installation, seconds=0.5)
+    await_progress(job, succeeded=2)
+
+    with ThreadPoolExecutor(2) as pool:
+        waits, follows = pool.submit(job.wait, timeout_s=60), pool.submit(lambda: list(job.follow()))
+        time.sleep(1.0)  # both have begun to ask
+        faults.stop_postgres()
+        time.sleep(3.0)  # away, for all to notice
+        faults.postgres.start()
+        assert waits.result(60) == {"sum_of_squares": sum(n * n for n in range(24))}
+        told = follows.result(60)
+
+    assert [event.id for event in told] == [event.id for event in job.events()]
     expect_exactly_once(installation, job)
 
 

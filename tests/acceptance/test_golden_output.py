@@ -1,25 +1,11 @@
-"""What people read: a plan and errors, kept as files so that a change of wording is seen and meant.
+"""What people read: a plan and errors."""
 
-``GEOETL_TEST_GOLDEN=write`` writes them anew; look at the difference before you commit it.
-"""
-
-import os
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.acceptance.rasters import write_raster
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-
-
-def compare(name: str, text: str) -> None:
-    path = GOLDEN / name
-    lines = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-    if os.environ.get("GEOETL_TEST_GOLDEN") == "write":
-        path.write_text(lines)
-    assert lines == path.read_text()
+from tests.goldens import compare
 
 
 @pytest.fixture(scope="module")

@@ -50,10 +50,17 @@ def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, w
     job = submit(Noop(tasks=6, seconds=2.0, name=uuid.uuid4().hex), services=installation.services)
     eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
 
-    for pid in worker.children():
+    killed = worker.children()
+    scratch = installation.services.settings.raster.scratch_dir
+    for pid in killed:
+        assert list(scratch.glob(f"geoetl-attempt-*-{pid}-*-*"))
         os.kill(pid, signal.SIGKILL)
 
     assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(6))}
+    eventually(
+        lambda: not any(list(scratch.glob(f"geoetl-attempt-*-{pid}-*-*")) for pid in killed),
+        what="what they left is removed",
+    )
     assert accepted_results(installation, job.submission.run_id) == []
 
 

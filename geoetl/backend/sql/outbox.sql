@@ -30,6 +30,14 @@ VALUES (%(source)s, %(ref)s, %(envelope)s, %(body)s, now(), %(problem)s)
 -- One relay leads at a time; the lock ends with the session, so a dead leader is replaced at once.
 SELECT pg_try_advisory_lock(hashtextextended('geoetl.relay', 0))
 
+-- is_led --
+-- Asked by stand-bys over a connection that they share: an advisory lock taken on that would be theirs for ever.
+SELECT EXISTS (
+    SELECT FROM pg_locks l
+    WHERE l.locktype = 'advisory' AND l.granted
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('geoetl.relay', 0))
+
 -- depose --
 -- End the session of a leader that has said nothing for long: its process is frozen, or its network is gone. In the
 -- middle of publishing it may wait for the broker, so there it is given longer.

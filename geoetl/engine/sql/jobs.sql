@@ -14,14 +14,17 @@ SELECT r.id, r.no, r.state FROM geoetl.job j JOIN geoetl.run r ON r.id = j.curre
 
 -- add_run --
 WITH made AS (
-    INSERT INTO geoetl.run (id, job_id, no, stage_count)
-    SELECT %(run_id)s, %(job_id)s, coalesce(max(no), 0) + 1, %(stage_count)s FROM geoetl.run WHERE job_id = %(job_id)s
+    INSERT INTO geoetl.run (id, job_id, no, stage_count, deadline_s, deadline)
+    SELECT %(run_id)s, %(job_id)s, coalesce(max(no), 0) + 1, %(stage_count)s,
+           %(deadline_s)s::float8, now() + make_interval(secs => %(deadline_s)s::float8)
+    FROM geoetl.run WHERE job_id = %(job_id)s
     RETURNING no
 ), pointed AS (
     UPDATE geoetl.job SET current_run = %(run_id)s, facts = %(facts)s WHERE id = %(job_id)s
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, what, data)
-    SELECT %(job_id)s, %(run_id)s, 'job submitted', jsonb_build_object('run', no, 'by', %(submitted_by)s::text) FROM made
+    SELECT %(job_id)s, %(run_id)s, 'job submitted', jsonb_strip_nulls(jsonb_build_object(
+        'run', no, 'by', %(submitted_by)s::text, 'deadline_s', %(deadline_s)s::float8)) FROM made
 )
 SELECT no FROM made
 
@@ -102,18 +105,23 @@ SELECT r.id, r.state, r.cur_stage FROM geoetl.job j JOIN geoetl.run r ON r.id = 
 WHERE j.id = %(job_id)s
 FOR NO KEY UPDATE OF r
 
--- revoked_task --
--- The job and run of a task, and whether its run was resumed within the last seconds.
-SELECT r.job_id, r.id, EXISTS (
+-- run_of_task --
+SELECT r.job_id, r.id FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
+
+-- is_resumed --
+-- After lock_job: whether the run was resumed or retried within the last seconds.
+SELECT EXISTS (
     SELECT 1 FROM geoetl.event e
-    WHERE e.run_id = r.id AND e.what = 'job resumed' AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
-FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id WHERE t.id = %(id)s
+    WHERE e.run_id = %(run_id)s AND e.what IN ('job resumed', 'job retried')
+      AND e.at > clock_timestamp() - make_interval(secs => %(age_s)s))
 
 -- cancel --
--- One transaction for the run, its open stage, and every waiting task with the callback (R10).
+-- One transaction for the run, its open stage, and every waiting task with the callback (R10). %(overdue)s: the reaper's
+-- form repeats its condition (R11).
 WITH ended AS (
-    UPDATE geoetl.run SET state = 'cancelled', finished_at = clock_timestamp()
-    WHERE id = %(run_id)s AND state IN ('queued', 'running') RETURNING id, job_id, cur_stage
+    UPDATE geoetl.run SET state = 'cancelled', error = %(error)s, finished_at = clock_timestamp()
+    WHERE id = %(run_id)s AND state IN ('queued', 'running') AND (NOT %(overdue)s OR deadline < now())
+    RETURNING id, job_id, cur_stage, deadline_s
 ), closed AS (
     UPDATE geoetl.stage s SET state = 'cancelled', finished_at = clock_timestamp()
     FROM ended WHERE s.run_id = ended.id AND s.no = ended.cur_stage AND s.state IN ('running', 'completing')
@@ -123,16 +131,25 @@ WITH ended AS (
     WHERE id IN (
         SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
         WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED)
-    RETURNING id
+    RETURNING idx
 )
 INSERT INTO geoetl.event (job_id, run_id, stage_no, what, data)
 SELECT e.job_id, e.id, e.cur_stage, 'job cancelled',
-       jsonb_build_object('skipped', (SELECT count(*) FROM skipped), 'by', %(by)s::text)
+       jsonb_strip_nulls(jsonb_build_object('skipped', (SELECT count(*) FROM skipped WHERE idx >= 0), 'by', %(by)s::text,
+                                            'deadline_s', CASE WHEN %(overdue)s THEN deadline_s END))
 FROM ended e
 RETURNING id
 
+-- failed_tasks --
+-- Of the stage where a run failed; after lock_current_run.
+SELECT id::text, stage_no, idx, label FROM geoetl.task
+WHERE run_id = %(run_id)s AND stage_no = %(no)s AND state = 'failed' ORDER BY idx
+
 -- resume_run --
-UPDATE geoetl.run SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
+-- The deadline is counted anew: the time until now was not the job's (R9).
+UPDATE geoetl.run
+SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), finished_at = NULL,
+    deadline = now() + make_interval(secs => deadline_s)
 WHERE id = %(run_id)s
 
 -- resume_tasks --
@@ -164,6 +181,6 @@ WITH bell AS (
     ORDER BY idx RETURNING ref
 )
 INSERT INTO geoetl.event (job_id, run_id, stage_no, what, data)
-SELECT r.job_id, r.id, %(no)s, 'job resumed', jsonb_build_object('tasks', (SELECT count(*) FROM bell), 'by', %(by)s::text)
+SELECT r.job_id, r.id, %(no)s, %(what)s, jsonb_build_object('tasks', (SELECT count(*) FROM bell), 'by', %(by)s::text)
 FROM geoetl.run r WHERE r.id = %(run_id)s
 RETURNING pg_notify('geoetl_outbox', '')

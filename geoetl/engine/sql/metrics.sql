@@ -21,8 +21,12 @@ SELECT count(*) FILTER (WHERE parked_at IS NULL AND not_before <= now()),
 FROM geoetl.outbox
 
 -- events --
--- What happened, since the beginning of the audit trail that is still kept.
-SELECT what, count(*) FROM geoetl.event GROUP BY what
+-- What happened, with what was pruned since.
+SELECT what, sum(events)::bigint FROM (
+    SELECT what, count(*) AS events FROM geoetl.event GROUP BY what
+    UNION ALL
+    SELECT what, events FROM geoetl.event_pruned
+) AS counted GROUP BY what
 
 -- stage_seconds --
 -- How long stages took that were completed lately: median and 99th percentile.

@@ -86,3 +86,9 @@ WITH silent AS (
 )
 INSERT INTO geoetl.outbox (source, ref) SELECT 'task', id FROM again
 RETURNING pg_notify('geoetl_outbox', '')
+
+-- overdue --
+-- Runs past their deadline: each is cancelled by `cancel`, which repeats the condition.
+SELECT job_id, id, deadline_s FROM geoetl.run
+WHERE state IN ('queued', 'running') AND deadline < now()
+ORDER BY deadline LIMIT 100

@@ -108,14 +108,14 @@ WITH lost AS (
     WHERE id IN (
         SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
         WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED)
-    RETURNING id
+    RETURNING idx
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
     SELECT r.job_id, l.run_id, l.stage_no, l.id, l.idx, l.attempt, l.worker, 'task failed', %(error)s::jsonb
     FROM lost l JOIN geoetl.run r ON r.id = l.run_id
     UNION ALL
     SELECT r.job_id, c.run_id, c.no, NULL, NULL, NULL, NULL, 'stage failed',
-           jsonb_build_object('stage', c.name, 'skipped', (SELECT count(*) FROM skipped))
+           jsonb_build_object('stage', c.name, 'skipped', (SELECT count(*) FROM skipped WHERE idx >= 0))
     FROM closed c JOIN geoetl.run r ON r.id = c.run_id
     UNION ALL
     SELECT e.job_id, e.id, NULL, NULL, NULL, NULL, NULL, 'job failed', %(error)s::jsonb FROM ended e
@@ -155,8 +155,9 @@ SELECT NOT EXISTS (
     WHERE t.id = %(id)s AND t.state = 'running' AND t.attempt = %(attempt)s AND s.state IN ('running', 'completing'))
 
 -- seize --
--- An attempt that only exists to be failed.
-UPDATE geoetl.task SET state = 'running', attempt = attempt + 1, worker = 'relay', lease_until = now(), started_at = now()
+-- An attempt that only exists to be failed; where none is left, the last one again: it owns nothing any more.
+UPDATE geoetl.task
+SET state = 'running', attempt = least(attempt + 1, greatest(attempt, max_attempts)), worker = 'relay', lease_until = now(), started_at = now()
 WHERE id = %(id)s AND state = 'ready' RETURNING attempt
 
 -- templates --

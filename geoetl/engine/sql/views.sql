@@ -10,7 +10,7 @@ ORDER BY r.created_at DESC LIMIT %(limit)s
 
 -- job --
 SELECT j.id, j.job_type, r.id, r.no, r.state, r.cur_stage, r.stage_count, r.created_at, r.started_at, r.finished_at, r.error,
-       r.result, j.spec
+       r.result, j.spec, r.deadline, r.pruned_at
 FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
 WHERE j.id = %(id)s
 
@@ -26,10 +26,29 @@ GROUP BY s.run_id, s.no
 ORDER BY s.no
 
 -- tasks --
+-- Callbacks only where they failed: then they are why the job did.
 SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
        t.started_at, t.finished_at, t.error, t.result
-FROM geoetl.task t WHERE t.run_id = %(run_id)s AND t.idx >= 0
+FROM geoetl.task t WHERE t.run_id = %(run_id)s AND (t.idx >= 0 OR t.state = 'failed')
 ORDER BY t.stage_no, t.idx
+
+-- task --
+-- One task of a run, by its place.
+SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
+       t.started_at, t.finished_at, t.error, t.result, s.name, t.input, t.memory_bytes, t.time_limit_s
+FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+WHERE t.run_id = %(run_id)s AND t.stage_no = %(stage_no)s AND t.idx = %(idx)s
+
+-- task_places --
+-- Where the tasks of a run are that a person may mean by a word: the beginning of an id, or a whole label.
+SELECT t.stage_no, t.idx FROM geoetl.task t
+WHERE t.run_id = %(run_id)s AND (t.id::text LIKE %(word)s || '%%' OR t.label = %(word)s)
+ORDER BY t.stage_no, t.idx LIMIT 2
+
+-- task_events --
+SELECT e.at, e.attempt, e.worker, e.what, e.data FROM geoetl.event e
+WHERE e.run_id = %(run_id)s AND e.task_id = %(task_id)s
+ORDER BY e.id
 
 -- events --
 SELECT e.id, e.at, e.what, e.stage_no, s.name, e.task_id, e.idx, t.label, e.attempt, e.worker, e.data

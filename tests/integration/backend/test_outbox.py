@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from kombu.exceptions import OperationalError
 
+from geoetl.backend.chores import Chore
 from geoetl.backend.messages import SEND_HEADER, Captured, Message, capture
-from geoetl.backend.relay import SQL, Chore, Relay, enqueue
+from geoetl.backend.relay import SQL, Relay, enqueue
 
 
 def queued(app) -> list[tuple[str, list, dict]]:
@@ -189,6 +190,21 @@ def test_the_leader_does_its_chores(app):
 
     with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
         assert done.wait(5)
+
+
+def test_no_message_waits_for_a_slow_chore(app):
+    began, may_end = threading.Event(), threading.Event()
+
+    def chore(conn) -> int:
+        began.set()
+        may_end.wait(10)
+        return conn.execute("SELECT 1").rowcount
+
+    with running(Relay(app, sources={}, chores=[Chore("slow", 60.0, chore, is_slow=True)])):
+        assert began.wait(5)
+        commit(app, app.signature("add", (1, 1)))
+        eventually(lambda: queued(app), within_s=5)
+        may_end.set()
 
 
 def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):

@@ -8,6 +8,7 @@ from geoetl.db.connections import (
     ConnectionSource,
     DatabaseRefused,
     DatabaseUnavailable,
+    SharedConnection,
     connect,
     database_errors,
 )
@@ -70,6 +71,37 @@ def test_a_forked_child_opens_its_own_and_leaves_the_parents_alone(source: Conne
     os.close(read)
     assert childs != backend
     assert _backend(source()) == backend
+
+
+@pytest.fixture
+def shared(app_db: DatabaseTarget):
+    shared = SharedConnection(app_db, application_name="tests")
+    yield shared
+    shared.close()
+
+
+def test_threads_take_turns_at_a_shared_connection(shared: SharedConnection):
+    backends: set[int] = set()
+
+    def ask_often() -> None:
+        for _ in range(100):
+            backends.add(shared().execute("SELECT pg_backend_pid(), pg_sleep(0.001)").fetchone()[0])
+
+    threads = [threading.Thread(target=ask_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(backends) == 1
+
+
+def test_a_shared_connection_that_was_lost_is_replaced(shared: SharedConnection, databases: TestDatabases):
+    backend = _backend(shared())
+    with connect(databases.cluster.target(), application_name="tests") as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 5000)", [backend])
+    assert _backend(shared()) != backend
+    shared.close()
+    assert _backend(shared()) != backend
 
 
 def test_closing_and_asking_again_opens_anew(source: ConnectionSource):

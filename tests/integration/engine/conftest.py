@@ -14,7 +14,7 @@ from geoetl.backend.relay import Relay
 from geoetl.chains.definition import JobSpec
 from geoetl.chains.noop import Noop
 from geoetl.config import DatabaseTarget, Settings
-from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource
+from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource, SharedConnection
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
@@ -129,6 +129,7 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             settings=settings,
             app=app,
             connections=connections,
+            pulse=SharedConnection(app_db, application_name="engine-test"),
             ledger=ledger,
             relay=Relay(app, sources={"task": TaskMessages()}),
             checks=CheckServices(store=None, collections=None),  # type: ignore[arg-type]

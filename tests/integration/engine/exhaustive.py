@@ -132,7 +132,7 @@ def _key(rows: Rows, world: World) -> Any:
         # What is done never changes again: how it came about, or who still rings for it, makes no difference.
         shown = ("succeeded",) if is_done else (task.state, task.attempt, task.max_attempts, task.lease, task.rung)
         described.append((at[0], at[1] == -1, shown, busy.get(at, ()), doomed.get(at, 0)))
-    return (rows.run, rows.cur_stage, rows.stages, tuple(sorted(described)), world.budget)
+    return (rows.run, rows.cur_stage, rows.overdue, rows.stages, tuple(sorted(described)), world.budget, world.late)
 
 
 def _is_goal(rows: Rows, world: World) -> bool:
@@ -144,6 +144,8 @@ def _check_step(step: Step, before: Rows, after: Rows) -> None:
     final = {"completed", "failed", "cancelled"}
     if before.run in final and after.run != before.run and not step.is_resume:
         raise Found(f"{step.label}: a {before.run} run became {after.run}")
+    if step.is_resume and after.overdue:
+        raise Found(f"{step.label}: the run went on past its deadline")
     for at, task in before.tasks.items():
         now = after.tasks[at]
         if now.attempt < task.attempt:

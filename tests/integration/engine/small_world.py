@@ -8,6 +8,7 @@ from billiard.exceptions import WorkerLostError
 
 from geoetl.backend.ledger import Claim, FinishEffect
 from geoetl.engine import control
+from geoetl.engine.cancel import cancel_overdue_run
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.heartbeat import beat
 from geoetl.engine.ledger import fail_attempt
@@ -16,7 +17,8 @@ from geoetl.engine.reaper import SQL as REAPER
 from geoetl.errors import BadData, TransientError
 
 _READ = """
-SELECT r.state, r.cur_stage, s.no, s.state, s.remaining, t.idx, t.id::text, t.state, t.attempt, t.max_attempts,
+SELECT r.state, r.cur_stage, coalesce(r.deadline < now(), false), s.no, s.state, s.remaining, t.idx, t.id::text,
+       t.state, t.attempt, t.max_attempts,
        CASE WHEN t.lease_until IS NULL THEN 'none' WHEN t.lease_until < now() THEN 'expired' ELSE 'live' END,
        EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
 FROM geoetl.run r JOIN geoetl.stage s ON s.run_id = r.id JOIN geoetl.task t ON t.run_id = r.id AND t.stage_no = s.no
@@ -60,6 +62,7 @@ class Budget:
     failures: int = 0
     cancels: int = 0
     resumes: int = 0
+    deadlines: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class World:
     budget: Budget
     doomed: tuple[tuple[tuple[int, int], int], ...] = ()
     """What the reaper has read as exhausted, and not yet failed."""
+    late: bool = False
+    """The reaper has read the run as overdue, and not yet cancelled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Rows:
 
     run: str
     cur_stage: int
+    overdue: bool
     stages: tuple[tuple[str, int], ...]
     tasks: dict[tuple[int, int], Task]
     ids: dict[tuple[int, int], str] = field(compare=False)
@@ -108,12 +114,12 @@ class SmallWorld:
         stages: dict[int, tuple[str, int]] = {}
         tasks: dict[tuple[int, int], Task] = {}
         ids: dict[tuple[int, int], str] = {}
-        run, cur = "", 0
-        for run, cur, no, stage, remaining, idx, task_id, *of_task in self.conn.execute(_READ):  # noqa: B007
+        run, cur, overdue = "", 0, False
+        for run, cur, overdue, no, stage, remaining, idx, task_id, *of_task in self.conn.execute(_READ):  # noqa: B007
             stages[no] = (stage, remaining)
             tasks[no, idx] = Task(*of_task)
             ids[no, idx] = task_id
-        return Rows(run, cur, tuple(stages.values()), tasks, ids)
+        return Rows(run, cur, overdue, tuple(stages.values()), tasks, ids)
 
     def steps(self, rows: Rows, world: World) -> Iterator[Step]:
         """What can happen next."""
@@ -216,6 +222,32 @@ class SmallWorld:
             yield Step(
                 f"the reaper fails {name_of(doomed[0])}", lambda doomed=doomed: self._fail_doomed(rows, world, doomed)
             )
+
+        yield from self._of_deadline(rows, world)
+
+    def _of_deadline(self, rows: Rows, world: World) -> Iterator[Step]:
+        is_open = rows.run in {"queued", "running"}
+        if world.budget.deadlines and is_open and not rows.overdue:
+            less = replace(world, budget=replace(world.budget, deadlines=world.budget.deadlines - 1))
+            yield Step("the deadline passes", lambda: self._pass_deadline(less), False)
+        is_seen = self.conn.execute(REAPER["overdue"]).rowcount > 0
+        if is_seen != (is_open and rows.overdue):
+            raise Found(f"a {rows.run} run is {'' if rows.overdue else 'not '}overdue, the reaper thinks otherwise")
+        if is_seen and not world.late:
+            yield Step("the reaper reads what is overdue", lambda: replace(world, late=True))
+        if world.late:
+            yield Step("the reaper cancels what it read", lambda: self._cancel_overdue(rows, world))
+
+    def _pass_deadline(self, left: World) -> World:
+        # As if it had been given a minute, a little more than a minute ago.
+        self.conn.execute("UPDATE geoetl.run SET deadline_s = 60, deadline = now() - interval '1 second'")
+        return left
+
+    def _cancel_overdue(self, rows: Rows, world: World) -> World:
+        ((run_id,),) = self.conn.execute("SELECT id::text FROM geoetl.run").fetchall()
+        if cancel_overdue_run(self.conn, self.job_id, run_id, deadline_s=60) and not rows.overdue:
+            raise Found("a run was cancelled before its deadline")
+        return replace(world, late=False)
 
     def _expire(self, rows: Rows, at: tuple[int, int], world: World | None = None) -> Any:
         query = "UPDATE geoetl.task SET lease_until = now() - interval '1 second' WHERE id = %s"

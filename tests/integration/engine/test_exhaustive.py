@@ -37,6 +37,7 @@ def explore(engine, *, tasks: int = 1, max_attempts: int | None = None, **budget
         (1, {"stalls": 1, "cancels": 1, "resumes": 1}),
         (1, {"failures": 1, "stalls": 1, "resumes": 1}),
         (0, {"stalls": 1, "cancels": 1, "resumes": 1}),
+        (1, {"stalls": 1, "deadlines": 1, "resumes": 1}),
     ],
     ids=lambda given: "-".join(given) if isinstance(given, dict) else f"{given} tasks",
 )
@@ -113,6 +114,14 @@ BUGS = {
         {"failures": 1, "resumes": 1}),
     "R10: cancel closes only running stages": Bug(
         "jobs", "cancel", "s.state IN ('running', 'completing')", "s.state = 'running'", {"cancels": 1}),
+    "R9: a resumed run keeps its old deadline": Bug(
+        "jobs", "resume_run", "deadline = now() + make_interval(secs => deadline_s)", "deadline = deadline",
+        {"deadlines": 1, "resumes": 1}),
+    "R11: the reaper does not look at the deadline twice": Bug(
+        "jobs", "cancel", "AND (NOT %(overdue)s OR deadline < now())", "",
+        {"deadlines": 1, "cancels": 1, "resumes": 1}),
+    "nobody looks for overdue runs": Bug(
+        "reaper", "overdue", "AND deadline < now()", "AND false", {"deadlines": 1, "crashes": 1}),
     "R11: the reaper does not look twice": Bug(
         "tasks", "fail", "AND (NOT %(expired)s OR lease_until < now())", "", {"stalls": 1}, max_attempts=1),
     "R11: the reaper knows only failed stages": Bug(

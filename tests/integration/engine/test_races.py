@@ -10,9 +10,11 @@ import pytest
 from geoetl.backend.queries import load_queries
 from geoetl.chains.noop import Noop
 from geoetl.engine import control
+from geoetl.engine.cancel import cancel_overdue_run
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.invariants import violations
 from geoetl.engine.reaper import SQL as REAPER
+from geoetl.engine.revoke import revoke
 from geoetl.errors import BadData, InvalidInput, TransientError
 from geoetl.models.states import JobState
 
@@ -153,3 +155,33 @@ def test_a_cancel_that_waited_for_a_forced_submit_cancels_the_new_run(engine):
 
     assert did_cancel
     assert engine.sql("SELECT no, state FROM geoetl.run ORDER BY no") == [(1, "completed"), (2, "cancelled")]
+
+
+def test_a_revoke_that_waited_for_a_resume_is_spent(engine):
+    submission = engine.start_work_stage()
+    task_id = engine.task_ids(1)[0]
+    control.cancel(engine.services, submission.job_id)
+
+    still_holds = while_open(
+        engine,
+        lambda: control.resume(engine.services, submission.job_id),
+        lambda: revoke(engine.services.connections(), task_id, age_s=60, owner=None),
+    )
+
+    assert still_holds is False
+    assert engine.states()["run"] == "running"
+
+
+def test_a_deadline_that_waited_for_a_resume_is_not_enforced(engine):
+    submission = engine.submit(Noop(tasks=1), deadline_s=60)
+    control.cancel(engine.services, submission.job_id)
+    engine.sql("UPDATE geoetl.run SET deadline = now() - interval '1 second'")
+
+    did_cancel = while_open(
+        engine,
+        lambda: control.resume(engine.services, submission.job_id),
+        lambda: cancel_overdue_run(engine.services.connections(), submission.job_id, submission.run_id, deadline_s=60),
+    )
+
+    assert did_cancel is False
+    assert engine.states()["run"] == "running"

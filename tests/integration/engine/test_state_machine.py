@@ -49,11 +49,17 @@ class Histories(RuleBasedStateMachine):
         self.newest: dict[str, int] = {}
 
     # ------------------------------------------------------------------ users
-    @rule(target=jobs, tasks=st.integers(0, 4), name=st.sampled_from("ab"), force=st.booleans())
-    def submit(self, tasks: int, name: str, force: bool) -> str:
+    @rule(
+        target=jobs,
+        tasks=st.integers(0, 4),
+        name=st.sampled_from("ab"),
+        force=st.booleans(),
+        deadline_s=st.sampled_from([None, None, 30.0, 300.0]),
+    )
+    def submit(self, tasks: int, name: str, force: bool, deadline_s: float | None) -> str:
         spec = Noop(tasks=tasks, name=name)
         try:
-            return self.engine.submit(spec, force=force).job_id
+            return self.engine.submit(spec, force=force, deadline_s=deadline_s).job_id
         except InvalidInput:  # it runs
             return self.engine.submit(spec).job_id
 
@@ -66,6 +72,13 @@ class Histories(RuleBasedStateMachine):
         before = dict(self.attempts())
         with contextlib.suppress(InvalidInput):  # it runs, or is done
             control.resume(self.engine.services, job)
+        assert all(attempt >= before[task] for task, attempt in self.attempts())
+
+    @rule(job=jobs, attempts=st.integers(1, 3))
+    def retry(self, job: str, attempts: int) -> None:
+        before = dict(self.attempts())
+        with contextlib.suppress(InvalidInput):  # it has not failed
+            control.retry(self.engine.services, job, attempts=attempts)
         assert all(attempt >= before[task] for task, attempt in self.attempts())
 
     # ------------------------------------------------------------------ broker and workers
@@ -145,13 +158,16 @@ class Histories(RuleBasedStateMachine):
             " next_attempt_at = next_attempt_at - make_interval(secs => %(s)s),"
             " published_at = published_at - make_interval(secs => %(s)s)".replace("%(s)s", str(seconds))
         )
+        self.engine.sql(f"UPDATE geoetl.run SET deadline = deadline - interval '{seconds} seconds'")
         self.engine.sql(f"UPDATE geoetl.outbox SET not_before = not_before - interval '{seconds} seconds'")
 
     @rule()
     def reap(self) -> None:
-        live = self.live_leases()
+        live, others = self.live_leases(), self.open_runs() - self.open_runs("deadline < now()")
         self.engine.reaper.reap(self.conn)
         assert live <= self.live_leases(), "the reaper ended a live lease"
+        assert not self.open_runs("deadline < now()"), "a run went on past its deadline"
+        assert others - self.open_runs() <= self.ended_by_a_lease(), "the reaper ended a run before its deadline"
 
     @rule()
     def resend(self) -> None:
@@ -162,6 +178,12 @@ class Histories(RuleBasedStateMachine):
 
     def attempts(self) -> list[tuple[str, int]]:
         return self.engine.sql("SELECT id::text, attempt FROM geoetl.task")
+
+    def open_runs(self, condition: str = "true") -> set[Any]:
+        return set(self.engine.sql(f"SELECT id FROM geoetl.run WHERE state IN ('queued', 'running') AND {condition}"))
+
+    def ended_by_a_lease(self) -> set[Any]:
+        return set(self.engine.sql("SELECT id FROM geoetl.run WHERE error->>'code' = 'lease-expired'"))
 
     def live_leases(self) -> set[Any]:
         return set(

@@ -1,0 +1,100 @@
+"""What the leading relay does besides publishing."""
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from celery.utils.log import get_logger
+
+from geoetl.backend.app import OutboxCelery
+from geoetl.backend.connections import close_mine
+from geoetl.backend.ledger import Connection
+
+log = get_logger(__name__)
+
+#: How long a slow chore may take to end when its relay stops leading, in seconds; another leader may do the same.
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """Something the leading relay does regularly."""
+
+    name: str
+    every_s: float
+    run: Callable[[Connection], int]
+    """Returns how many rows it changed."""
+    is_slow: bool = False
+    """It waits for others than the database: it has a thread of its own, so that no message waits for it."""
+
+
+class ChoreList:
+    """Chores of one thread and when each is due."""
+
+    def __init__(self, chores: Iterable[Chore], database_errors: tuple[type[BaseException], ...]) -> None:
+        self._chores = tuple(chores)
+        self._due_at = {chore.name: 0.0 for chore in self._chores}
+        self._database_errors = database_errors
+
+    def run_due(self, conn: Connection) -> None:
+        """Do what is due.
+
+        Raises:
+            One of the app's database errors: The session has ended. An error of one chore alone is logged.
+        """
+        for chore in self._chores:
+            if time.monotonic() < self._due_at[chore.name]:
+                continue
+            self._due_at[chore.name] = time.monotonic() + chore.every_s
+            try:
+                changed = chore.run(conn)
+            except self._database_errors:
+                if conn.closed:
+                    raise
+                # One row that a chore cannot handle must not keep all messages from being sent.
+                log.exception("chore failed, tried again later name=%s", chore.name)
+                continue
+            if changed:
+                log.info("chore done name=%s rows=%s", chore.name, changed)
+
+    def wait_s(self, longest_s: float) -> float:
+        """Seconds until the next is due, at most ``longest_s``."""
+        return min([longest_s, *(at - time.monotonic() for at in self._due_at.values())])
+
+
+@contextmanager
+def slow_chores(app: OutboxCelery, chores: Iterable[Chore]) -> Generator[None]:
+    """Do slow chores in a thread beside the block. Its connection is open only while one is done."""
+    listed = [chore for chore in chores if chore.is_slow]
+    if not listed:
+        yield
+        return
+    stop = threading.Event()
+    thread = threading.Thread(target=_work, args=(app, listed, stop), name="geoetl-chores", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_PATIENCE_S)
+
+
+def _work(app: OutboxCelery, chores: list[Chore], stop: threading.Event) -> None:
+    todo = ChoreList(chores, app.database_errors)
+    while not stop.wait(max(0.05, todo.wait_s(1.0))):
+        if todo.wait_s(0.0) < 0:
+            _run_due(app, todo)
+
+
+def _run_due(app: OutboxCelery, todo: ChoreList) -> None:
+    try:
+        todo.run_due(app.connections())
+    except app.database_errors as exc:
+        log.warning("chore interrupted, tried again later: %r", exc)
+    except Exception:
+        # Whatever a client of others raises: the thread must survive, or its chores are never done again.
+        log.exception("chore interrupted by an error it does not know, tried again later")
+    finally:
+        close_mine(app.connections)
