@@ -155,6 +155,7 @@ class Relay:
     ) -> set[int]:
         """Publish in one batch; after an error one by one, so that only the rows that are at fault are parked."""
         away = self._broker_away()
+        producer.channel  # noqa: B018 - connects: what is wrong with the broker, or its URL, is no message's fault
         try:
             with producer.batch():
                 for row in rows:

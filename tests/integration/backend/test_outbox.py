@@ -10,9 +10,11 @@ import psycopg
 import pytest
 from kombu.exceptions import OperationalError
 
+from geoetl.backend.app import OutboxCelery
 from geoetl.backend.chores import Chore
 from geoetl.backend.messages import SEND_HEADER, Captured, Message, capture
 from geoetl.backend.relay import SQL, Relay, enqueue
+from geoetl.transport.errors import InvalidBrokerUrlError
 
 
 def queued(app) -> list[tuple[str, list, dict]]:
@@ -269,6 +271,17 @@ def test_a_broker_that_is_away_parks_nothing(app, monkeypatch):
         away.setattr("geoetl.backend.relay.publish", publish)
         with pytest.raises(OperationalError):
             Relay(app, sources={}).drain()
+
+    assert Relay(app, sources={}).drain() == 1
+    assert [args for _, args, _ in queued(app)] == [[1, 1]]
+
+
+def test_a_wrong_broker_url_parks_nothing(app):
+    commit(app, app.signature("add", (1, 1)))
+    mistaken = OutboxCelery("mistaken", broker="servicebus://nobody", connections=app.connections, set_as_current=False)
+
+    with pytest.raises(InvalidBrokerUrlError):
+        Relay(mistaken, sources={}).drain()
 
     assert Relay(app, sources={}).drain() == 1
     assert [args for _, args, _ in queued(app)] == [[1, 1]]
