@@ -1,9 +1,6 @@
 """The one Celery wrapper around all cores: input from the claimed row, output checked, errors given a class."""
 
-import shutil
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,11 +10,15 @@ from geoetl.backend.app import OutboxCelery
 from geoetl.backend.ledger import Claim
 from geoetl.backend.task import FencedTask, StopAttempt
 from geoetl.engine.completion import complete_stage
+from geoetl.engine.failures import out_of_memory
 from geoetl.engine.rows import TaskFacts
 from geoetl.engine.services import Services
-from geoetl.errors import LeaseLost, SystemFault
+from geoetl.errors import LeaseLost, OutOfMemory, SystemFault
 from geoetl.models.base import Model
 from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
+from geoetl.resources.allocation_limit import allocation_limit
+from geoetl.resources.process_memory import reset_peak
+from geoetl.resources.scratch import scratch_folder
 from geoetl.tasks.attempt import Attempt, Effects
 from geoetl.tasks.context import TaskContext
 
@@ -72,14 +73,27 @@ def _add_task(app: Celery, name: str, run: Callable[..., Any], *, time_limit_s: 
 
 
 def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[[TaskContext], Model]) -> Model:
-    scratch = Path(tempfile.mkdtemp(prefix="geoetl-", dir=services.settings.raster.scratch_dir))
+    facts: TaskFacts = claim.facts
+    share = facts.share
+    reset_peak()
     try:
-        return work(Attempt(services, effects, claim, scratch))
+        with (
+            scratch_folder(services.settings.raster.scratch_dir) as scratch,
+            allocation_limit(share.allowed_bytes if share else None),
+        ):
+            attempt = Attempt(services, effects, claim, scratch)
+            try:
+                return work(attempt)
+            finally:
+                facts.measured.update(attempt.measure())
     except LeaseLost as exc:
         services.ledger.stop(claim)
         raise StopAttempt(str(exc)) from exc
+    except (MemoryError, OutOfMemory) as exc:
+        raise out_of_memory(facts, attempt=claim.attempt, found=str(exc) or "an allocation failed") from exc
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if share is not None:
+            share.release()
 
 
 def _log_fields(claim: Claim) -> dict[str, Any]:

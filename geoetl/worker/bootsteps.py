@@ -12,7 +12,9 @@ from celery.utils.log import get_logger
 from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
+from geoetl.resources.memory_watch import MemoryWatch
 from geoetl.telemetry import configure_logging
+from geoetl.worker.memory import end_largest
 
 log = get_logger(__name__)
 
@@ -21,6 +23,8 @@ LOOK_S = 0.4
 #: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
 #: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
+#: How often memory is looked at, in seconds, while there is work: a few reads of /proc.
+MEMORY_LOOK_S = 0.1
 
 
 class RelayStep(ThreadStep):
@@ -60,6 +64,23 @@ class HeartbeatStep(ThreadStep):
                 _end(app, each)
 
 
+class MemoryStep(ThreadStep):
+    """Ends a process that takes more memory than there is, before the kernel ends any."""
+
+    label = "geoetl-memory"
+
+    def loop(self, app: Any) -> None:
+        """Watch until stopped."""
+        watch: MemoryWatch = app.memory_watch
+        while not self._stop.wait(MEMORY_LOOK_S):
+            if not active_requests() or (found := watch.tight()) is None:
+                continue
+            try:
+                end_largest(app, watch, found)
+            except app.database_errors as exc:
+                log.warning("memory runs out (%s), and the database is away: %r", found, exc)
+
+
 def _end(app: Any, overdue: Overdue) -> None:
     """Kill a process in the middle of its task. The pool replaces it, and acknowledges the message."""
     task_id, of = overdue.live
@@ -79,6 +100,7 @@ def install_bootsteps(app: Any) -> None:
     """Add our threads to the workers of ``app``."""
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
+    app.steps["worker"].add(MemoryStep)
     # Plain Celery tasks on the same workers: the backend keeps their leases.
     app.steps["worker"].add(LeaseStep)
 

@@ -1,6 +1,5 @@
 """Make one COG of one source: fetch, write, validate, upload."""
 
-import resource
 from pathlib import Path
 
 import rasterio
@@ -14,6 +13,7 @@ from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.gdal.sources import open_source
 from geoetl.models.raster import BlobFacts, CogProduct, ConvertInput, RasterFacts
 from geoetl.models.refs import BlobRef
+from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
@@ -49,13 +49,22 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
     )
     cog = ctx.scratch / "cog.tif"
-    with open_source(path, task.source, source_crs=task.source_crs, nodata=nodata, threads=ctx.threads) as src:
+    with open_source(
+        path,
+        task.source,
+        source_crs=task.source_crs,
+        nodata=nodata,
+        threads=ctx.threads,
+        cache_bytes=ctx.cache_bytes,
+    ) as src:
         if task.target_crs is None:
             checks = _write(src, cog, profile, task.source, ctx)
         else:
             warped = ctx.scratch / "warped.tif"
             warp_to(src, warped, task.target_crs, task.source, ctx, resampling=profile.warp_resampling)
-            with open_raster(GdalAccess(str(warped), {}), task.source, threads=ctx.threads) as intermediate:
+            with open_raster(
+                GdalAccess(str(warped), {}), task.source, threads=ctx.threads, cache_bytes=ctx.cache_bytes
+            ) as intermediate:
                 checks = _write(intermediate, cog, profile, task.source, ctx)
             warped.unlink()
     path.unlink()
@@ -108,8 +117,7 @@ def _upload(
         is_reprojected=task.target_crs is not None,
         software={"GDAL": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
         checks=checks,
-        # Linux counts in KiB.
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
     )
 
 

@@ -44,9 +44,10 @@ def require_space(folder: Path, needed_bytes: int, ref: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise TransientError(
-            f"Working on {ref} needs {needed_bytes / 1e9:,.2f} GB of scratch; there are {free / 1e9:,.2f} GB.",
+            f"Working on {ref} needs {needed_bytes / 1e9:,.2f} GB of scratch in {folder.parent}; "
+            f"{free / 1e9:,.2f} GB are free.",
             code="scratch-full",
-            hint="It is tried again later; give the workers a larger scratch volume if this stays.",
+            hint="It is tried again later. If this stays, set GEOETL_RASTER__SCRATCH_DIR to a larger volume.",
         )
 
 

@@ -162,6 +162,8 @@ class PlainContext:
     token: PublicationToken = TOKEN
     threads: int = 1
     access_life_s: int = 3600
+    shrink: int = 0
+    cache_bytes: int = 64 * 1024**2
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
 

@@ -57,7 +57,7 @@ def assemble_cog(task: AssembleInput, ctx: TaskContext) -> AssembledCog:
         threads=ctx.threads,
     ) as src:
         require_data(src, statistics, cog.source)
-        recipe = make_recipe(src, cog, threads=ctx.threads)
+        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
         assembly = _Assembly(task, src, recipe, ctx)
         stored = _earlier_commit(cog.target, ctx) or assembly.commit()
         product = describe_product(cog, src, recipe.profile, stored, ctx)

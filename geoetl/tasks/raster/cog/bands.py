@@ -1,6 +1,5 @@
 """Encode one band of rows: its tiles of every level that it can make alone, and its strip of the next."""
 
-import resource
 from collections.abc import Callable, Sequence
 
 from rasterio.io import DatasetReader
@@ -11,6 +10,7 @@ from geoetl.gdal.sources import open_blob_source
 from geoetl.gdal.windows import window
 from geoetl.models.bigcog import BandInput, BandReceipt
 from geoetl.models.refs import BlobRef
+from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
 from geoetl.tasks.raster.cog.layout import LevelSpan
@@ -43,7 +43,7 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         nodata=nodata_value(cog.nodata),
         threads=ctx.threads,
     ) as src:
-        recipe = make_recipe(src, cog, threads=ctx.threads)
+        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
         part, statistics = make_band(src, recipe, task, ctx)
     left = store_part(part, cog.target, task.band, recipe, ctx)
     staged_bytes = sum(block.size_bytes for block in part.blocks)
@@ -54,8 +54,7 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         part=left,
         staged_bytes=staged_bytes,
         moments=tuple(band.moments() for band in statistics),
-        # Linux counts in KiB.
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
     )
 
 
