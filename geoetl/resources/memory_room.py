@@ -32,7 +32,7 @@ class Share:
         self._file = file
         self.size_bytes = size_bytes
         self.allowed_bytes = allowed_bytes
-        """What it may take at most: all that was promised to nobody else when it began."""
+        """What it may take at most: all that was promised to nobody else when it began, and what it was promised."""
 
     def release(self) -> None:
         """Give it back; a second time does nothing."""
@@ -58,7 +58,7 @@ class MemoryRoom:
             if taken and taken + wanted_bytes > self.budget_bytes:
                 return NoRoom(wanted_bytes, taken, self.budget_bytes)
             file = HeldFile(self._folder, f"{wanted_bytes}-", _SUFFIX)
-        return Share(file, size_bytes=wanted_bytes, allowed_bytes=self.budget_bytes - taken)
+        return Share(file, size_bytes=wanted_bytes, allowed_bytes=max(wanted_bytes, self.budget_bytes - taken))
 
     def wait(self, wanted_bytes: int, *, within_s: float) -> Share | NoRoom:
         """As `take`, but wait for room."""

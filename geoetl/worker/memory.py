@@ -61,14 +61,19 @@ def _error(task: Expected, victim: Worker, found: str) -> OutOfMemory:
 
 
 def explain_loss(watch: MemoryWatch, error: BaseException) -> BaseException:
-    """``error``, or what it means where the kernel has just ended a process for want of memory."""
-    is_killed = isinstance(error, WorkerLostError) and "signal 9" in str(error)
-    if not (is_killed and watch.was_killed_by_kernel()):
-        return error
-    return OutOfMemory(
-        f"The kernel ended the task's process, as {_mib(watch.group.limit_bytes)} of memory were used up.",
-        hint=MEMORY_HINT,
-    )
+    """``error``, or what it means where a process was lost for want of memory."""
+    words = str(error) if isinstance(error, WorkerLostError) else ""
+    if "signal 9 " in words and watch.was_killed_by_kernel():
+        return OutOfMemory(
+            f"The kernel ended the task's process, as {_mib(watch.group.limit_bytes)} of memory were used up.",
+            hint=MEMORY_HINT,
+        )
+    if "signal 6 " in words:
+        return OutOfMemory(
+            "The task's process aborted itself, as GDAL does where an allocation fails that it cannot do without.",
+            hint=f"{MEMORY_HINT} If that changes nothing, see the worker's log for another reason.",
+        )
+    return error
 
 
 def _mib(size_bytes: int) -> str:
