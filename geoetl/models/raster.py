@@ -149,6 +149,8 @@ class CogProduct(Model):
     source: BlobRef
     cog: BlobRef
     thumbnail: BlobRef
+    sources: tuple[BlobRef, ...] = ()
+    """All sources of a mosaic, of which ``source`` is the first; empty where there is one."""
     etag: str
     size_bytes: int
     sha256: str

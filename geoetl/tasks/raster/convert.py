@@ -38,7 +38,7 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         SystemFault: ``cog-differs``: what was written is not what it should be.
         TransientError: ``scratch-full``, or the storage is away.
     """
-    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=_room_bytes(task))
+    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room_bytes(task))
     nodata = nodata_value(task.nodata)
     profile = choose_profile(
         task.profile,
@@ -58,27 +58,27 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         cache_bytes=ctx.cache_bytes,
     ) as src:
         if task.target_crs is None:
-            checks = _write(src, cog, profile, task.source, ctx)
+            checks = write_cog(src, cog, profile, task.source, ctx)
         else:
             warped = ctx.scratch / "warped.tif"
             warp_to(src, warped, task.target_crs, task.source, ctx, resampling=profile.warp_resampling)
             with open_raster(
                 GdalAccess(str(warped), {}), task.source, threads=ctx.threads, cache_bytes=ctx.cache_bytes
             ) as intermediate:
-                checks = _write(intermediate, cog, profile, task.source, ctx)
+                checks = write_cog(intermediate, cog, profile, task.source, ctx)
             warped.unlink()
     path.unlink()
-    return _upload(task, cog, profile, checks, ctx)
+    return upload_cog(task, cog, profile, checks, ctx)
 
 
-def _room_bytes(task: ConvertInput) -> int:
+def room_bytes(task: ConvertInput) -> int:
     """Scratch that the COG may need, and as much again for a reprojected intermediate file."""
     decoded, source = task.facts.decoded_bytes, task.facts.blob.size_bytes
     cog = min(int(decoded * _COG_BYTES_PER_DECODED_BYTE), source * _COG_BYTES_PER_SOURCE_BYTE)
     return cog * (2 if task.target_crs else 1)
 
 
-def _write(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: TaskContext) -> dict[str, bool]:
+def write_cog(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: TaskContext) -> dict[str, bool]:
     """Write the COG of an open raster beside it and validate it; the checks by name."""
     ctx.checkpoint()
     with gdal_errors(ref, "Writing the COG of", code="unwritable", error=SystemFault):
@@ -87,9 +87,10 @@ def _write(src: DatasetReader, cog: Path, profile: CogProfile, ref: str, ctx: Ta
     return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)
 
 
-def _upload(
+def upload_cog(
     task: ConvertInput, cog: Path, profile: CogProfile, checks: dict[str, bool], ctx: TaskContext
 ) -> CogProduct:
+    """Upload a COG that was checked, and its thumbnail; the file is removed."""
     target = attempt_path(task.target, ctx.token.attempt)
     size_bytes, digest = cog.stat().st_size, sha256_of(cog)
     facts = read_facts(GdalAccess(str(cog), {}), BlobFacts(size_bytes=size_bytes, etag=""), target)

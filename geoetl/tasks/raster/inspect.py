@@ -50,7 +50,7 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
         cache_bytes=ctx.cache_bytes,
     ) as src:
         facts, acquisition = _read_header(src, task, properties)
-        statistics = _read_everything(src, task.source, str(path), ctx)
+        statistics = read_everything(src, task.source, str(path), ctx)
     ctx.log.info("source inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
     return InspectOutput(
         facts=facts,
@@ -118,8 +118,12 @@ def _check_layout(read: ReadRange, size_bytes: int, ref: str) -> None:
         )
 
 
-def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
-    """Statistics of every band, from every pixel."""
+def read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
+    """Statistics of every band, from every pixel.
+
+    Raises:
+        BadData: ``corrupt-block``, ``only-nodata``.
+    """
     statistics = [RunningStatistics() for _ in src.indexes]
     is_masked = [MaskFlags.all_valid not in flags for flags in src.mask_flag_enums]
     for piece in pieces(src, piece_bytes=PIECE_BYTES >> ctx.shrink):

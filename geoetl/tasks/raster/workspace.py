@@ -13,7 +13,9 @@ from geoetl.tasks.context import TaskContext
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
-def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int = 0) -> tuple[Path, BlobProperties]:
+def fetch_source(
+    ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int = 0, name: str = "source.bin"
+) -> tuple[Path, BlobProperties]:
     """A local copy of a source blob, of exactly the version that was checked at submit, and what the store says of it.
 
     Args:
@@ -21,13 +23,13 @@ def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int =
         etag: Its ETag at submit.
         ctx: Owns the scratch folder; it is removed with the attempt.
         more_bytes: Room the task needs besides the copy.
+        name: Of the copy. A plain name of ours: GDAL treats some names specially, and a user's name is data.
 
     Raises:
         BadData: ``source-changed``: replaced or deleted since submit.
         TransientError: ``scratch-full``: this worker has no room now; another may have.
     """
-    # A plain name of ours: GDAL treats some names specially, and a user's name is data.
-    path = ctx.scratch / "source.bin"
+    path = ctx.scratch / name
     try:
         require_space(ctx.scratch, ctx.store.properties(ref).size_bytes + more_bytes, ref)
         return path, ctx.store.download(ref, path, etag=etag)

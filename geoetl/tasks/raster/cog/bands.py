@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rasterio.io import DatasetReader
 
-from geoetl.gdal.header import nodata_value
 from geoetl.gdal.open import gdal_errors
-from geoetl.gdal.sources import open_blob_source
 from geoetl.gdal.windows import window
 from geoetl.models.bigcog import BandInput, BandReceipt
 from geoetl.models.refs import BlobRef
@@ -19,6 +17,7 @@ from geoetl.tasks.raster.cog.parts import Part, part_ref
 from geoetl.tasks.raster.cog.pixels import Pixels, beside, stack
 from geoetl.tasks.raster.cog.pyramid import build_pyramid
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
+from geoetl.tasks.raster.cog.source import open_shared
 from geoetl.tasks.raster.statistics import RunningStatistics
 
 
@@ -33,16 +32,7 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         TransientError: The storage is away.
     """
     cog = task.cog
-    with open_blob_source(
-        ctx.store,
-        cog.source,
-        ctx.scratch,
-        etag=cog.etag,
-        life_s=ctx.access_life_s,
-        source_crs=cog.source_crs,
-        nodata=nodata_value(cog.nodata),
-        threads=ctx.threads,
-    ) as src:
+    with open_shared(cog, ctx) as src:
         recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
         part, statistics = make_band(src, recipe, task, ctx)
     left = store_part(part, cog.target, task.band, recipe, ctx)
