@@ -24,7 +24,17 @@ _LEAST_COVERED = 0.01
 #: GDAL composes in float64, which holds integers to 2**53.
 _TOO_WIDE = {"int64", "uint64"}
 #: Of each band, what a mosaic has one of.
-_BAND_FIELDS = ("dtype", "nodata", "color_interpretation", "unit", "scale", "offset", "bits", "description")
+_BAND_FIELDS = (
+    "dtype",
+    "nodata",
+    "color_interpretation",
+    "unit",
+    "scale",
+    "offset",
+    "bits",
+    "description",
+    "palette_digest",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,13 +93,14 @@ class _Description:
         _remove(root)
         self._place(root)
         for metadata in root.findall("Metadata"):
-            if metadata.get("domain") == "IMAGE_STRUCTURE":
-                # Told that pixels are interleaved, GDAL reads by blocks, and fills those at the right and bottom edge
-                # wrongly where a pixel function meets nodata 0 (3.12).
-                root.remove(metadata)
-            elif metadata.get("domain") is None:
+            if metadata.get("domain") is None:
                 for item in [item for item in metadata if item.get("key") not in self.mosaic.tags]:
                     metadata.remove(item)
+            elif metadata.get("domain") != "COLOR_PROFILE":
+                # RPCs and such are about the first source. And told by IMAGE_STRUCTURE that pixels are interleaved,
+                # GDAL 3.12 reads by blocks, and fills those at the right edge wrongly where a pixel function meets
+                # nodata 0.
+                root.remove(metadata)
         for band in root.findall("VRTRasterBand"):
             self._describe(band)
         return ElementTree.tostring(root)

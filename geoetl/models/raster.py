@@ -36,6 +36,8 @@ class BandFacts(Model):
     bits: int | None = None
     """``NBITS`` where fewer than the dtype's, for example 1."""
     has_palette: bool = False
+    palette_digest: str = ""
+    """Of the palette, where there is one: equal palettes have equal ones."""
 
 
 class RasterFacts(Model):

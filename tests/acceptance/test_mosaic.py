@@ -13,7 +13,7 @@ from geoetl.worker.client import submit
 from tests.acceptance.conftest import document
 from tests.acceptance.rasters import TIME_TAG
 
-SIDE = 1100
+SIDE = 1200
 
 
 def tile(path, column, row, value, *, nodata=0, crs="EPSG:32618", dtype="uint16"):
@@ -32,7 +32,7 @@ def tile(path, column, row, value, *, nodata=0, crs="EPSG:32618", dtype="uint16"
 
 @pytest.fixture
 def delivery(installation, tmp_path):
-    """Tiles of a grid of any size that overlap by a hundred pixels, and the mosaic of them: the last on top."""
+    """Tiles of any number that overlap by a hundred pixels, and the mosaic of them: the last on top."""
 
     def deliver(rows: int, columns: int):
         step = SIDE - 100
