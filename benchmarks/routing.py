@@ -1,7 +1,8 @@
 """What a conversion takes, by data type and codec: ``python -m benchmarks.routing [--quick]``.
 
 Each case is a process of its own that converts a raster of two sizes, on local disk, with one thread and the default
-cache: peak memory, and decoded bytes a second of processor time, which a busy machine does not change. The last lines are the constants of ``geoetl/chains/routing.py``.
+cache: peak memory, and decoded bytes a second of processor time, which a busy machine does not change. The last lines
+are the constants of ``geoetl/chains/routing.py``.
 """
 
 import argparse

@@ -109,7 +109,7 @@ class MosaicPlan:
         return self._outline_assembly() if self.bands else []
 
     def _outline_assembly(self) -> Sequence[Outline]:
-        route = route_assembly(self.whole, self.limits)
+        route = route_assembly(self.whole, self.limits, profile=self.spec.profile)
         return [Outline(TaskName.RASTER_ASSEMBLE, assemble_label(self.cog.target.name), route)]
 
     def catalogue(self, progress: Progress) -> Sequence[TaskCall]:

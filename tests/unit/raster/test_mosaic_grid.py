@@ -40,7 +40,7 @@ def test_sources_beside_and_above_each_other_fit():
         (header(100, 0, epsg=32634), "mosaic-crs", "its CRS is EPSG:32634, that of the first source EPSG:32633"),
         (header(100, 0, size=10.1), "mosaic-grid", "its resolution is (10.1, -10.1), that of the first source (10, "),
         (header(100.5, 0.25), "mosaic-grid", "its grid phase is (0.5, 0.25) pixels"),
-        (header(100, 0, band={"dtype": "int16"}), "mosaic-bands", "band 1 is 'int16', that of the first source 'uint16'"),
+        (header(100, 0, band={"dtype": "int16"}), "mosaic-bands", "band 1 is 'int16', that of the first source 'uint"),
         (header(100, 0, band={"nodata": 9}), "mosaic-bands", "its nodata of band 1 is 9, that of the first source 0"),
         (header(100, 0, bands=()), "mosaic-bands", "its number of bands is 0, that of the first source 1"),
         (header(100, 0, band={"palette_digest": "a1"}), "mosaic-bands", "its palette digest of band 1 is 'a1'"),
