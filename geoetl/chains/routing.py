@@ -16,8 +16,8 @@ _BASE_MEMORY_BYTES = 400 * _MIB
 #: A task that encodes a band peaked at 256 to 315 MiB: one row of tiles of one panel, a few times over, whatever the
 #: raster's size.
 _BAND_MEMORY_BYTES = 400 * _MIB
-#: That row is 24 MiB. A striped raster is read in whole rows, and what they have more is held so many times.
-_PANEL_BYTES, _COPIES = 24 * _MIB, 6
+#: That row is 24 MiB. A striped raster is read in whole rows; what they have more was held 4.0 to 4.6 times.
+_PANEL_BYTES, _COPIES = 24 * _MIB, 5
 _TILE_ROWS = 512
 #: Decoded bytes a second of one thread, by profile: decode, encode, read back and compare; without transfers.
 _BYTES_PER_S: dict[ProfileName, int] = {
