@@ -5,7 +5,8 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -159,6 +160,21 @@ class ReceiveLink:
             self.on_lost(error)
             return False
         return True
+
+    @contextmanager
+    def in_one_write(self) -> Generator[None]:
+        """What is sent inside goes out in one write: a settlement, and the credit that it makes free."""
+        if (link := self._sdk) is None:
+            yield
+            return
+        link.hold_frames()
+        try:
+            yield
+        finally:
+            try:
+                link.send_frames()
+            except OSError as error:
+                self.on_lost(error)
 
     def adjust_credit(self, free_slots: int, *, may_withdraw: bool) -> None:
         if self._sdk is None:

@@ -97,7 +97,7 @@ class Receiving:
 
     def settle(self, delivery: Delivery, outcome: Outcome, *, reason: str = "", description: str = "") -> None:
         """Decide what becomes of a message; returns at once."""
-        self.reactor.call(self._decide, delivery, outcome, reason, description)
+        self.reactor.call_now(self._decide, delivery, outcome, reason, description)
 
     def requeue(self, delivery: Delivery) -> None:
         """Abandon a message after a pause that grows with its delivery count; its slot is free at once."""
@@ -184,11 +184,12 @@ class Receiving:
             return
         delivery.outcome, delivery.reason, delivery.description = outcome, reason, description
         delivery.link.budget.forget(delivery)
-        if not delivery.link.settle(delivery, outcome):
-            self.settle_by_token(delivery)
-        elif outcome is Outcome.RELEASE:
-            self.locks.let_go(delivery)
-        self.serve(delivery.link.budget)
+        with delivery.link.in_one_write():
+            if not delivery.link.settle(delivery, outcome):
+                self.settle_by_token(delivery)
+            elif outcome is Outcome.RELEASE:
+                self.locks.let_go(delivery)
+            self.serve(delivery.link.budget)
 
     def _requeue(self, delivery: Delivery) -> None:
         options = self._options

@@ -18,6 +18,7 @@ from azure.servicebus.exceptions import (
 from geoetl.transport import sdk
 from geoetl.transport.delivery import Outcome
 from geoetl.transport.errors import UnsupportedSdkError
+from geoetl.transport.sdk import private
 
 CONNECTION_STRING = "Endpoint=sb://localhost:1;SharedAccessKeyName=r;SharedAccessKey=a;UseDevelopmentEmulator=true"
 
@@ -33,7 +34,7 @@ def test_installed_sdk_is_of_the_supported_series():
 
 
 def test_other_version_is_refused_with_what_to_install(monkeypatch):
-    monkeypatch.setattr(sdk, "version", lambda _: "7.16.0")
+    monkeypatch.setattr(private, "version", lambda _: "7.16.0")
     with pytest.raises(UnsupportedSdkError, match=r"7\.16\.0 is installed.*azure-servicebus~=7\.15\.0"):
         sdk.check_version()
 
@@ -88,6 +89,12 @@ def test_transports_keep_what_they_read_too_much():
         assert made._read_buffer.getbuffer().nbytes == 0
     reading = inspect.getsource(_transport.WebSocketTransport._read)
     assert "self._read_buffer = BytesIO(data[n:])" in reading
+
+
+def test_socket_is_read_into_the_buffer_first_and_written_through_write():
+    reading = inspect.getsource(_transport.SSLTransport._read)
+    assert "nbytes = self._read_buffer.readinto(view)" in reading
+    assert "self.write(data)" in inspect.getsource(_transport._AbstractTransport.send_frame)
 
 
 def test_authenticator_refreshes_when_asked():
