@@ -53,10 +53,15 @@ def route_raster(facts: RasterFacts, limits: RasterSettings, *, profile: Profile
     return Route(
         queue="gdal" if is_large else "standard",
         reason=f"{shape} = {_size(decoded)} decoded, {compared} the limit of {_size(threshold)}",
-        memory_bytes=_BASE_MEMORY_BYTES + limits.gdal_cache_bytes,
+        memory_bytes=conversion_bytes(limits),
         time_limit_s=_time_limit_s(expected_s),
         expected_s=round(expected_s),
     )
+
+
+def conversion_bytes(limits: RasterSettings) -> int:
+    """Memory that a conversion by one task needs."""
+    return _BASE_MEMORY_BYTES + limits.gdal_cache_bytes
 
 
 def _time_limit_s(expected_s: float) -> int:
