@@ -21,7 +21,7 @@ from geoetl.preflight.mosaic import MOSAIC_SOURCES
 from geoetl.storage.paths import cog_ref
 
 if TYPE_CHECKING:
-    from geoetl.chains.mosaic import MosaicSpec
+    from geoetl.chains.mosaic import Mosaic
 
 #: The results of *compose*: the whole COG, or one band of it.
 _COMPOSED: TypeAdapter[AssembledCog | BandReceipt] = TypeAdapter(AssembledCog | BandReceipt)
@@ -31,7 +31,7 @@ _COMPOSED: TypeAdapter[AssembledCog | BandReceipt] = TypeAdapter(AssembledCog | 
 class MosaicPlan:
     """What follows from the headers of the sources."""
 
-    spec: "MosaicSpec"
+    spec: "Mosaic"
     headers: tuple[RasterFacts, ...]
     whole: RasterFacts
     """The mosaic as if it were one raster."""
@@ -42,7 +42,7 @@ class MosaicPlan:
     """0: one task makes it whole."""
 
     @staticmethod
-    def of(spec: "MosaicSpec", progress: Progress) -> "MosaicPlan":
+    def of(spec: "Mosaic", progress: Progress) -> "MosaicPlan":
         """The plan of a job that was checked."""
         headers = MosaicFacts.model_validate(progress.facts[MOSAIC_SOURCES]["sources"]).headers
         limits = progress.settings.raster
@@ -140,7 +140,7 @@ class MosaicPlan:
         )
 
 
-def publish_label(spec: "MosaicSpec") -> str:
+def publish_label(spec: "Mosaic") -> str:
     """What the last task is called."""
     return f"publish {spec.item_id} in {spec.collection}"
 

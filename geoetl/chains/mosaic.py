@@ -16,7 +16,7 @@ from geoetl.preflight.collections import collection_exists
 from geoetl.preflight.mosaic import MosaicSources
 
 
-class MosaicSpec(JobSpec):
+class Mosaic(JobSpec):
     """Put 2 to 1,000 rasters of one grid together and publish them as one item."""
 
     job_type: ClassVar[str] = "mosaic"
@@ -55,39 +55,39 @@ class MosaicSpec(JobSpec):
         return self
 
 
-def compose(spec: MosaicSpec, progress: Progress) -> Sequence[TaskCall]:
+def compose(spec: Mosaic, progress: Progress) -> Sequence[TaskCall]:
     """One task, or one a band where the mosaic is very large."""
     return MosaicPlan.of(spec, progress).compose()
 
 
-def assemble(spec: MosaicSpec, progress: Progress) -> Sequence[TaskCall]:
+def assemble(spec: Mosaic, progress: Progress) -> Sequence[TaskCall]:
     """One task that makes one blob of the bands, where there are any."""
     return MosaicPlan.of(spec, progress).assemble(progress)
 
 
-def outline_assemble(spec: MosaicSpec, progress: Progress) -> Sequence[Outline]:
+def outline_assemble(spec: Mosaic, progress: Progress) -> Sequence[Outline]:
     """The same, before there are bands."""
     return MosaicPlan.of(spec, progress).outline_assemble()
 
 
-def catalogue(spec: MosaicSpec, progress: Progress) -> Sequence[TaskCall]:
+def catalogue(spec: Mosaic, progress: Progress) -> Sequence[TaskCall]:
     """One item, derived from all sources."""
     return MosaicPlan.of(spec, progress).catalogue(progress)
 
 
-def outline_catalogue(spec: MosaicSpec, progress: Progress) -> Sequence[Outline]:
+def outline_catalogue(spec: Mosaic, progress: Progress) -> Sequence[Outline]:
     """One publication."""
     return [Outline(TaskName.STAC_PUBLISH, publish_label(spec))]
 
 
-def summarise(spec: MosaicSpec, progress: Progress) -> dict[str, Any]:
+def summarise(spec: Mosaic, progress: Progress) -> dict[str, Any]:
     """What can be searched now."""
     (published,) = progress.results("catalogue", CatalogueOutput)
     return {"collection": spec.collection, "items": [item.item_id for item in published.items]}
 
 
 definition = JobDefinition(
-    spec=MosaicSpec,
+    spec=Mosaic,
     version=1,
     checks=(MosaicSources("sources"), collection_exists("collection", create_option="create_collection")),
     stages=(

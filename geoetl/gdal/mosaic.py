@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 
 from geoetl.errors import Finding
 from geoetl.gdal.acquisition import Acquisition, resolve_datetime
-from geoetl.models.mosaic import Mosaic, MosaicSource, OverlapRule
+from geoetl.models.mosaic import MosaicGrid, MosaicSource, OverlapRule
 from geoetl.models.raster import RasterFacts
 from geoetl.models.refs import BlobRef
 
@@ -165,7 +165,7 @@ def _whole_misfits(
         )  # fmt: skip
 
 
-def lay_out(refs: Sequence[BlobRef], headers: Sequence[RasterFacts], options: MosaicOptions) -> Mosaic:
+def lay_out(refs: Sequence[BlobRef], headers: Sequence[RasterFacts], options: MosaicOptions) -> MosaicGrid:
     """The grid that holds all sources, which fit, and the place of each."""
     assert headers[0].transform is not None, "the sources fit"
     model = Affine(*headers[0].transform)
@@ -184,7 +184,7 @@ def lay_out(refs: Sequence[BlobRef], headers: Sequence[RasterFacts], options: Mo
     )  # fmt: skip
     origin = model @ Affine.translation(left, top)
     shared = set.intersection(*(set(header.tags.items()) for header in headers))
-    return Mosaic(
+    return MosaicGrid(
         width=max(each.column + each.width for each in sources),
         height=max(each.row + each.height for each in sources),
         transform=(origin.a, origin.b, origin.c, origin.d, origin.e, origin.f),
@@ -208,7 +208,7 @@ def _coverage(sources: Sequence[MosaicSource]) -> tuple[int, bool]:
     return int(areas[cells > 0].sum()), bool((cells > 1).any())
 
 
-def mosaic_header(headers: Sequence[RasterFacts], mosaic: Mosaic) -> RasterFacts:
+def mosaic_header(headers: Sequence[RasterFacts], mosaic: MosaicGrid) -> RasterFacts:
     """The mosaic as if it were one raster."""
     model = headers[0]
     a, b, c, d, e, f = mosaic.transform

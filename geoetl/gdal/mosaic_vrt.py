@@ -19,7 +19,7 @@ from rasterio.io import DatasetReader
 from geoetl.gdal.env import CACHE_BYTES
 from geoetl.gdal.header import Nodata
 from geoetl.gdal.open import gdal_errors, open_raster
-from geoetl.models.mosaic import Mosaic, MosaicSource
+from geoetl.models.mosaic import MosaicGrid, MosaicSource
 from geoetl.storage.base import GdalAccess
 
 #: Pixels per side of what GDAL's cache holds of the mosaic.
@@ -34,7 +34,7 @@ _OF_FIRST = {
 @contextmanager
 def open_mosaic(
     first: DatasetReader,
-    mosaic: Mosaic,
+    mosaic: MosaicGrid,
     paths: Sequence[str],
     folder: Path,
     *,
@@ -72,7 +72,7 @@ def open_mosaic(
         shutil.rmtree(own)
 
 
-def name_of(mosaic: Mosaic) -> str:
+def name_of(mosaic: MosaicGrid) -> str:
     """What messages call a mosaic."""
     names = [str(each.source) for each in mosaic.sources[:1]]
     more = len(mosaic.sources) - 1
@@ -83,7 +83,7 @@ def name_of(mosaic: Mosaic) -> str:
 class _Description:
     """Turns the VRT of the first source into that of the mosaic."""
 
-    mosaic: Mosaic
+    mosaic: MosaicGrid
     paths: Sequence[str]
     nodata: Nodata
     folder: Path

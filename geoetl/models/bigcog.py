@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from geoetl.models.base import Model
-from geoetl.models.mosaic import Mosaic
+from geoetl.models.mosaic import MosaicGrid
 from geoetl.models.raster import BandStatistics, CogProduct, ProfileName, RasterFacts, ResamplingName
 from geoetl.models.refs import BlobRef
 
@@ -26,7 +26,7 @@ class SharedCog(Model):
     """Decoded size of what a task works on at once: one row of tiles of part of the width. Bounds its memory."""
     is_striped: bool
     """Whether the source's blocks reach over its whole width, so that it is read in whole rows."""
-    mosaic: Mosaic | None = None
+    mosaic: MosaicGrid | None = None
     """Made of many sources, of which ``source`` is the first: its header is the mosaic's."""
     source_crs: str | None = None
     profile: ProfileName = "auto"

@@ -22,7 +22,7 @@ class MosaicSource(Model):
     height: int
 
 
-class Mosaic(Model):
+class MosaicGrid(Model):
     """The common grid, and the sources on it."""
 
     width: int

@@ -44,9 +44,8 @@ def register_core[I: Model, O: Model](
     def run(self: FencedTask, *_: Any) -> dict[str, Any]:
         claim = self.claim
         facts: TaskFacts = claim.facts
-        given = contract.input.model_validate(facts.input)
         with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
-            made = _attempt(services, effects, claim, lambda ctx: core(given, ctx))  # pyright: ignore[reportArgumentType] - checked above
+            made = _attempt(services, effects, claim, lambda ctx: core(contract.input.model_validate(facts.input), ctx))  # pyright: ignore[reportArgumentType] - checked above
         if not isinstance(made, contract.output):
             raise SystemFault(f"{name} returned a {type(made).__name__}, not a {contract.output.__name__}.")
         return made.model_dump(mode="json")

@@ -14,6 +14,11 @@ MIB = 2**20
 LIMIT = {"GEOETL_WORKER__MEMORY_LIMIT_BYTES": str(768 * MIB)}
 
 
+def limited(installation) -> dict[str, str]:
+    """With a scratch folder of its own, so that nobody else on this machine shares that memory."""
+    return LIMIT | {"GEOETL_RASTER__SCRATCH_DIR": str(installation.home)}
+
+
 def job(installation, **what) -> Job:
     return submit(Noop(name=uuid.uuid4().hex, **what), services=installation.services)
 
@@ -27,8 +32,8 @@ def told(job: Job, what: str) -> list[dict]:
 
 
 def test_tasks_that_do_not_fit_together_run_one_after_the_other(installation, workers):
-    workers("one", environ=LIMIT)
-    workers("two", environ=LIMIT)
+    workers("one", environ=limited(installation))
+    workers("two", environ=limited(installation))
     made = job(installation, tasks=4, seconds=0.6, expected_mib=300)
 
     made.wait(timeout_s=60)
@@ -39,7 +44,7 @@ def test_tasks_that_do_not_fit_together_run_one_after_the_other(installation, wo
 
 
 def test_a_task_that_needs_too_much_succeeds_with_half_of_it(installation, workers):
-    workers("one", environ=LIMIT)
+    workers("one", environ=limited(installation))
     made = job(installation, tasks=1, expected_mib=200, hold_mib=700)
 
     made.wait(timeout_s=60)
@@ -54,7 +59,7 @@ def test_a_task_that_needs_too_much_succeeds_with_half_of_it(installation, worke
 
 
 def test_a_task_that_never_fits_fails_with_all_figures(installation, workers):
-    workers("one", environ=LIMIT)
+    workers("one", environ=limited(installation))
     made = job(installation, tasks=1, expected_mib=200, hold_mib=16_000)
 
     with pytest.raises(GeoEtlError):
@@ -68,7 +73,7 @@ def test_a_task_that_never_fits_fails_with_all_figures(installation, workers):
 
 def test_who_exceeds_its_estimate_is_ended_before_the_kernel_ends_anybody(installation, workers):
     """Each alone is within what it may allocate, both together are not within the limit."""
-    worker = workers("one", environ=LIMIT)
+    worker = workers("one", environ=limited(installation))
     made = job(installation, tasks=2, seconds=3, expected_mib=50, hold_mib=300)
 
     made.wait(timeout_s=60)

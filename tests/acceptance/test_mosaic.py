@@ -7,7 +7,7 @@ import pytest
 import rasterio
 from rasterio.transform import from_origin
 
-from geoetl.chains.mosaic import MosaicSpec
+from geoetl.chains.mosaic import Mosaic
 from geoetl.models.bigcog import AssembledCog
 from geoetl.worker.client import submit
 from tests.acceptance.conftest import document
@@ -51,7 +51,7 @@ def delivery(installation, tmp_path):
 
 def submitted(installation, refs, **options):
     collection = f"c-{uuid.uuid4().hex[:8]}"
-    spec = MosaicSpec(sources=refs, collection=collection, create_collection=True, item_id="whole", **options)
+    spec = Mosaic(sources=refs, collection=collection, create_collection=True, item_id="whole", **options)
     return submit(spec, services=installation.services)
 
 

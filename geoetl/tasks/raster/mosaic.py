@@ -7,7 +7,7 @@ from geoetl.gdal.header import nodata_value
 from geoetl.gdal.mosaic_vrt import name_of, open_mosaic
 from geoetl.gdal.sources import open_source
 from geoetl.models.bigcog import AssembledCog, MosaicInput
-from geoetl.models.mosaic import Mosaic
+from geoetl.models.mosaic import MosaicGrid
 from geoetl.models.raster import ConvertInput
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.convert import room_bytes, upload_cog, write_cog
@@ -71,7 +71,7 @@ def make_mosaic(task: MosaicInput, ctx: TaskContext) -> AssembledCog:
     return AssembledCog(product=product, statistics=tuple(band.result() for band in statistics))
 
 
-def _fetch(mosaic: Mosaic, convert: ConvertInput, ctx: TaskContext) -> list[Path]:
+def _fetch(mosaic: MosaicGrid, convert: ConvertInput, ctx: TaskContext) -> list[Path]:
     more_bytes = convert.facts.blob.size_bytes + room_bytes(convert)
     paths: list[Path] = []
     for number, each in enumerate(mosaic.sources):
@@ -84,7 +84,7 @@ def _fetch(mosaic: Mosaic, convert: ConvertInput, ctx: TaskContext) -> list[Path
     return paths
 
 
-def _naming_sources(error: BadData, mosaic: Mosaic, paths: list[Path]) -> BadData:
+def _naming_sources(error: BadData, mosaic: MosaicGrid, paths: list[Path]) -> BadData:
     """The error with the sources' names in place of those of their copies."""
     message = error.message
     for each, path in zip(mosaic.sources, paths, strict=True):

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from geoetl.chains.definition import Progress
-from geoetl.chains.mosaic import MosaicSpec, assemble, compose, outline_assemble
+from geoetl.chains.mosaic import Mosaic, assemble, compose, outline_assemble
 from geoetl.config.raster import RasterSettings
 from geoetl.models.bigcog import BandMoments, BandReceipt
 from geoetl.models.mosaic import MosaicFacts
@@ -19,9 +19,9 @@ SMALL = RasterSettings()
 LARGE = RasterSettings(bands_threshold_bytes=1_000_000, gdal_threshold_bytes=1_000_000, band_rows=512)
 
 
-def spec(**fields) -> MosaicSpec:
+def spec(**fields) -> Mosaic:
     given = {"sources": ["bronze://raw/a.tif", "bronze://raw/b.tif"], "collection": "c", "item_id": "whole"}
-    return MosaicSpec(**given | fields)
+    return Mosaic(**given | fields)
 
 
 def header(row: int) -> RasterFacts:

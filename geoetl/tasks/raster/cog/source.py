@@ -9,7 +9,7 @@ from geoetl.gdal.header import nodata_value
 from geoetl.gdal.mosaic_vrt import open_mosaic
 from geoetl.gdal.sources import open_blob_source, source_changed
 from geoetl.models.bigcog import SharedCog
-from geoetl.models.mosaic import Mosaic
+from geoetl.models.mosaic import MosaicGrid
 from geoetl.storage.base import BlobChanged, BlobNotFound
 from geoetl.tasks.context import TaskContext
 
@@ -52,7 +52,7 @@ def open_shared(cog: SharedCog, ctx: TaskContext) -> Generator[DatasetReader]:
         _require_unchanged(cog.mosaic, ctx)
 
 
-def _require_unchanged(mosaic: Mosaic, ctx: TaskContext) -> None:
+def _require_unchanged(mosaic: MosaicGrid, ctx: TaskContext) -> None:
     for each in mosaic.sources:
         ctx.checkpoint()
         try:
