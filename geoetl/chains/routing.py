@@ -10,10 +10,10 @@ from geoetl.gdal.bands import is_striped
 from geoetl.models.raster import ProfileName, RasterFacts
 
 _MIB = 1024 * 1024
-#: A whole conversion beside its cache. It peaked at 289 to 389 MiB, cache of 128 MiB included, on rasters of 96 to 512
+#: A whole conversion beside its cache. It peaked at 257 to 389 MiB, cache of 128 MiB included, on rasters of 96 to 512
 #: MiB, and at 413 to 495 MB on those of 1 GB; beyond that it does not grow.
 _BASE_MEMORY_BYTES = 400 * _MIB
-#: A task that encodes a band peaked at 256 to 315 MiB: one row of tiles of one panel, a few times over, whatever the
+#: A task that encodes a band peaked at 247 to 315 MiB: one row of tiles of one panel, a few times over, whatever the
 #: raster's size.
 _BAND_MEMORY_BYTES = 400 * _MIB
 #: That row is 24 MiB. A striped raster is read in whole rows; what they have more was held 4.0 to 4.6 times.
@@ -21,7 +21,7 @@ _PANEL_BYTES, _COPIES = 24 * _MIB, 5
 _TILE_ROWS = 512
 #: Decoded bytes a second of one thread, by profile: decode, encode, read back and compare; without transfers.
 _BYTES_PER_S: dict[ProfileName, int] = {
-    "auto": 30 * _MIB, "zstd": 30 * _MIB, "deflate": 15 * _MIB, "lzw": 25 * _MIB, "lerc": 30 * _MIB, "raw": 40 * _MIB,
+    "auto": 30 * _MIB, "zstd": 30 * _MIB, "deflate": 17 * _MIB, "lzw": 23 * _MIB, "lerc": 30 * _MIB, "raw": 40 * _MIB,
     "jpeg": 30 * _MIB, "webp": 5 * _MIB,
 }  # fmt: skip
 #: The limit is for machines that are slower, or busy.
