@@ -64,15 +64,15 @@ def running_peers(folder: Path) -> Iterator[tuple[Emulator, dict[str, Peer]]]:
         if not shutil.which("redis-server") or importlib.util.find_spec("redis") is None:
             print("redis: left out; `apt-get install redis-server` and `pip install redis` add it")
         else:
-            peers.append(_redis(folder, stack))
+            peers.append(redis(folder, stack))
         if not (RABBITMQ_HOME / "rabbitmq-server").exists():
             print("rabbitmq: left out; `apt-get install rabbitmq-server` adds it")
         else:
-            peers.append(_rabbitmq(folder, stack))
+            peers.append(rabbitmq(folder, stack))
         yield emulator, {peer.name: peer for peer in peers}
 
 
-def _redis(folder: Path, stack: ExitStack) -> Peer:
+def redis(folder: Path, stack: ExitStack) -> Peer:
     port = free_port()
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = Process(command, log=folder / "redis.log")
@@ -81,7 +81,7 @@ def _redis(folder: Path, stack: ExitStack) -> Peer:
     return Peer("redis", f"redis://127.0.0.1:{port}/0", process)
 
 
-def _rabbitmq(folder: Path, stack: ExitStack) -> Peer:
+def rabbitmq(folder: Path, stack: ExitStack) -> Peer:
     home = folder / "rabbitmq"
     home.mkdir()
     (home / "plugins").write_text("[].")

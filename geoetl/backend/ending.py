@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any, override
 
 import psycopg
-from celery import states
+from celery import group, states
 from celery.backends.base import Backend
 from celery.exceptions import Reject, WorkerLostError
 from celery.utils.log import get_logger
@@ -118,6 +118,25 @@ class TaskEndings(Backend):
             return
         mark = super().mark_as_revoked
         self._end(task_id, request, "ended", lambda: mark(task_id, reason, request, store_result, state))
+
+    def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: Any) -> None:
+        """Send immutable errbacks as messages, with the commit.
+
+        Celery runs errbacks of more than one argument in place. Those would run before the failure can be seen, and
+        again where the transaction is repeated; only one that wants the request and the error must.
+        """
+        is_eager = self.app.conf.task_always_eager or (request.delivery_info or {}).get("is_eager", False)
+        errbacks = [self.app.signature(errback) for errback in request.errbacks or ()]
+        later = [] if is_eager else [errback for errback in errbacks if errback.immutable]
+        if not later:
+            super()._call_task_errbacks(request, exc, traceback)
+            return
+        group(later, app=self.app).apply_async(parent_id=request.id, root_id=request.root_id or request.id)
+        every, request.errbacks = request.errbacks, [errback for errback in errbacks if not errback.immutable]
+        try:
+            super()._call_task_errbacks(request, exc, traceback)
+        finally:
+            request.errbacks = every
 
     # ------------------------------------------------------------------ plain tasks
     def give_back(self, request: Any, exc: BaseException | None, traceback: str | None, *, store_result: bool) -> bool:

@@ -136,7 +136,7 @@ class FencedTask(Task):
         version = version_of(request)
         mine = owner()
         meta = None
-        if not get_actual_ignore_result(self, request):
+        if self.track_started and not get_actual_ignore_result(self, request):
             started = {"pid": int(mine.rpartition(":")[2]), "hostname": request.hostname}
             meta = self.backend.encoded_meta(started, "STARTED", request=request)
         claim = claims.claim(task_id, version, owner=mine, meta=meta, send=send_of(request))

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery, chord
+from celery import Celery, chord, group
 
 from geoetl.chains.definition import TaskCall, check_call
 from geoetl.errors import InvalidInput
 from geoetl.models.refs import RunId
-from geoetl.models.tasks import COMPLETE_STAGE, contract_of
+from geoetl.models.tasks import COMPLETE_STAGE, TASKS
 
 
 def compile_stage(
@@ -32,11 +32,12 @@ def compile_stage(
         check_call(call, stage=stage)
     header = [_signature(app, call) for call in calls]
     body = app.signature(COMPLETE_STAGE, args=(run_id, no), options={"queue": "standard"}, immutable=True)
-    return chord(header, body)
+    # A group is taken as it is; of a list, the chord would copy every signature.
+    return chord(group(header, app=app), body)
 
 
 def _signature(app: Celery, call: TaskCall) -> Any:
-    contract = contract_of(call.task)
+    contract = TASKS[call.task]
     route = call.route
     return app.signature(
         str(call.task),

@@ -115,24 +115,30 @@ class StageLedger:
         """Accept the result of the attempt that still owns the task; a callback also passes R1's gate."""
         facts: TaskFacts = claim.facts
         conn = self._connections()
+        if not effects and not facts.is_callback:
+            return self._accept(conn, claim, result)  # one statement is a transaction: two round trips less
         with conn.transaction():
             if facts.is_callback and not self._may_complete(conn, claim):
                 return False
-            row = conn.execute(
-                SQL["finish"],
-                {
-                    "id": claim.task_id,
-                    "attempt": claim.attempt,
-                    "result": Jsonb(result),
-                    "job_id": facts.job_id,
-                    "measured": Jsonb(facts.measured),
-                },
-            ).fetchone()
-            if row is None or row[0] == 0:
+            if not self._accept(conn, claim, result):
                 return False
             for effect in effects:
                 effect(conn)
         return True
+
+    def _accept(self, conn: Connection, claim: Claim, result: Any) -> bool:
+        facts: TaskFacts = claim.facts
+        row = conn.execute(
+            SQL["finish"],
+            {
+                "id": claim.task_id,
+                "attempt": claim.attempt,
+                "result": Jsonb(result),
+                "job_id": facts.job_id,
+                "measured": Jsonb(facts.measured),
+            },
+        ).fetchone()
+        return row is not None and row[0] != 0
 
     def _may_complete(self, conn: Connection, claim: Claim) -> bool:
         facts: TaskFacts = claim.facts

@@ -18,7 +18,7 @@ from geoetl.chains.definition import TaskCall
 from geoetl.engine.ledger import LEDGER
 from geoetl.engine.rows import CALLBACK_IDX
 from geoetl.models.refs import RunId
-from geoetl.models.tasks import contract_of
+from geoetl.models.tasks import TASKS
 
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 
@@ -83,7 +83,7 @@ def freeze_stage(
                 time_limit_s=time_limit_s,
                 template=kinds[kind],
                 input=signature.args[0],
-                max_attempts=contract_of(call.task).max_attempts,
+                max_attempts=TASKS[call.task].max_attempts,
             )
         )
     body: Any = compiled.body
@@ -119,6 +119,7 @@ def write_stage(conn: Connection, stage: FrozenStage) -> None:
     params = {"run_id": stage.run_id, "no": stage.no, "name": stage.name, "size": stage.size}
     conn.execute(SQL["add_stage"], {**params, "callback_id": stage.callback_id})
     conn.execute(SQL["enter_stage"], params)
+    run_id = UUID(stage.run_id)
     template_ids = [_add_template(conn, stage.run_id, template) for template in stage.templates]
     with conn.cursor() as cursor, cursor.copy(SQL["copy_tasks"]) as copy:
         copy.set_types(_COLUMNS)
@@ -126,7 +127,7 @@ def write_stage(conn: Connection, stage: FrozenStage) -> None:
             copy.write_row(
                 (
                     row.id,
-                    UUID(stage.run_id),
+                    run_id,
                     stage.no,
                     row.idx,
                     row.name,

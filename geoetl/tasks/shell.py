@@ -1,6 +1,7 @@
 """The one Celery wrapper around all cores: input from the claimed row, output checked, errors given a class."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -18,7 +19,6 @@ from geoetl.models.base import Model
 from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
 from geoetl.resources.allocation_limit import allocation_limit
 from geoetl.resources.process_memory import reset_peak
-from geoetl.resources.scratch import scratch_folder
 from geoetl.tasks.attempt import Attempt, Effects
 from geoetl.tasks.context import TaskContext
 
@@ -76,11 +76,8 @@ def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[
     share = facts.share
     reset_peak()
     try:
-        with (
-            scratch_folder(services.settings.raster.scratch_dir) as scratch,
-            allocation_limit(share.allowed_bytes if share else None),
-        ):
-            attempt = Attempt(services, effects, claim, scratch)
+        with ExitStack() as held, allocation_limit(share.allowed_bytes if share else None):
+            attempt = Attempt(services, effects, claim, held)
             try:
                 return work(attempt)
             finally:

@@ -109,7 +109,9 @@ def _identity(address: Address) -> Any:
         case None:
             return None
         case Identity.DEFAULT:
-            return DefaultAzureCredential(managed_identity_client_id=address.client_id)
+            # None would hide AZURE_CLIENT_ID from it, which names the user-assigned identity.
+            named = {"managed_identity_client_id": address.client_id} if address.client_id else {}
+            return DefaultAzureCredential(**named)
         case Identity.MANAGED:
             return ManagedIdentityCredential(client_id=address.client_id)
         case Identity.WORKLOAD:

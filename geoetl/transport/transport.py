@@ -5,6 +5,8 @@ import math
 import selectors
 import time
 from collections import deque
+from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 from kombu.transport import virtual
@@ -12,7 +14,7 @@ from kombu.transport import virtual
 from geoetl.transport import SCHEME, fork
 from geoetl.transport.channel import Channel
 from geoetl.transport.delivery import Delivery
-from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS
+from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS, InvalidBrokerUrlError
 from geoetl.transport.fanout import Bindings
 from geoetl.transport.messages import UnreadableMessageError
 from geoetl.transport.namespace import Namespace, namespace_for
@@ -52,13 +54,18 @@ class Transport(virtual.Transport):
         super().__init__(client, **kwargs)
         _silence_azure()
         self._options = Options.from_dict(client.transport_options)
-        self._address = _address_of(client, self._options)
+        with suppress(InvalidBrokerUrlError):  # said by whoever connects: `celery report` only wants to print the URL
+            self._address  # noqa: B018 - puts the URL in order before kombu looks at its alternatives
         self.bindings = Bindings()
         self._inbox: deque[tuple[Channel, str, Delivery]] = deque()
         self._wakeup: Wakeup | None = None
         self._loop: Any = None
         self._tick: Any = None
         fork.register(self)
+
+    @cached_property
+    def _address(self) -> Address:
+        return _address_of(self.client, self._options)
 
     @property
     def namespace(self) -> Namespace:
@@ -182,7 +189,10 @@ class Transport(virtual.Transport):
         mask: str = "**",
     ) -> str:
         del uri  # kombu may have cut it at a ';'
-        return self._address.as_uri(mask=None if include_password else mask)
+        try:
+            return self._address.as_uri(mask=None if include_password else mask)
+        except InvalidBrokerUrlError:  # the rest may be in options that this connection does not have
+            return f"{SCHEME}://"
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

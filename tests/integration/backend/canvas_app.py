@@ -111,6 +111,11 @@ def errback(request, exc, traceback):
 
 
 @task
+def state_seen(task_id, asked_by):
+    note(f"state seen by {asked_by}", app.AsyncResult(task_id).state)
+
+
+@task
 def ignored(x):
     raise Ignore
 

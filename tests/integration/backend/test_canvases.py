@@ -164,6 +164,16 @@ def test_a_group_that_was_never_sent_raises_what_came_before_it(worker):
         result.get(timeout=20)
 
 
+def test_an_immutable_errback_runs_once_and_sees_the_failure(worker):
+    failing = worker.tasks.boom.s()
+    failing.on_error(worker.tasks.state_seen.si(failing.freeze().id, "errback"))
+
+    worker.submit(failing).get(timeout=20, propagate=False)
+
+    worker.settle()
+    assert worker.done("state seen by errback") == ["FAILURE"]
+
+
 def test_an_errback_of_a_chord_is_called_once_for_a_chord_in_its_header(worker):
     inner = chord([worker.tasks.boom.s(), worker.tasks.add.si(1, 1)], worker.tasks.xsum.s())
     outer = chord(group(worker.tasks.add.si(1, 1), inner), worker.tasks.xsum.s())

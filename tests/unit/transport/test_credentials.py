@@ -2,7 +2,9 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
+from geoetl.transport.clients import _identity
 from geoetl.transport.credentials import PrefetchingCredential
+from geoetl.transport.urls import parse_address
 
 LIFE_S = 3600
 
@@ -92,3 +94,14 @@ def test_error_of_the_source_reaches_who_waits_for_a_first_token(credential, sou
 def test_nothing_is_fetched_ahead_that_nobody_asked_for(credential, source):
     credential.prefetch()
     assert source.calls == 0
+
+
+def test_default_credential_of_a_url_takes_the_client_id_of_the_environment(monkeypatch):
+    seen: list[dict[str, object]] = []
+    monkeypatch.setattr("geoetl.transport.clients.DefaultAzureCredential", lambda **given: seen.append(given))
+    for url in (
+        "servicebus://DefaultAzureCredential@ns",
+        "servicebus://DefaultAzureCredential@ns?client_id=of-the-url",
+    ):
+        _identity(parse_address(url))
+    assert seen == [{}, {"managed_identity_client_id": "of-the-url"}]

@@ -1,10 +1,12 @@
 import subprocess
 import sys
 
+import pytest
 from kombu import Connection
 from kombu.transport import get_transport_cls
 
 import geoetl.transport  # noqa: F401 - registers servicebus://
+from geoetl.transport.errors import InvalidBrokerUrlError
 
 CONNECTION_STRING = (
     "Endpoint=sb://localhost:5672;SharedAccessKeyName=r;SharedAccessKey=SECRET;UseDevelopmentEmulator=true;"
@@ -59,3 +61,10 @@ def test_azure_errors_are_connection_or_channel_errors_of_kombu():
     assert issubclass(MessagingEntityNotFoundError, transport.channel_errors)
     assert not issubclass(MessagingEntityNotFoundError, transport.recoverable_connection_errors)
     assert issubclass(ServiceBusError, transport.channel_errors)
+
+
+def test_bare_url_can_be_printed_and_is_refused_by_whoever_connects():
+    connection = Connection("servicebus://")
+    assert connection.as_uri() == "servicebus://"
+    with pytest.raises(InvalidBrokerUrlError, match="names no credential or no namespace"):
+        connection.connect()

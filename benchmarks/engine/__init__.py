@@ -1,0 +1,1 @@
+"""What the engine costs, next to Celery's own chords on Redis and on PostgreSQL."""
