@@ -2,6 +2,7 @@
 # Makes everything that geoetl needs on this machine, and does nothing where it is there already:
 #   .venv         Python >= 3.12 with the locked packages and the project itself
 #   PostgreSQL    with PostGIS, from Debian's packages (no cluster of the system is created or touched)
+#   Chromium      in CI only, for the tests that need a browser
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -65,6 +66,17 @@ install_postgis() {
   has_postgis || fail "apt-get install succeeded, and PostGIS is still not found under /usr/lib/postgresql."
 }
 
+# For the tests that look at Flower. They are skipped where there is none, but not in CI.
+install_browser() {
+  local become=()
+  [[ $EUID -eq 0 ]] || become=(sudo)
+  local install=("${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+    chromium chromium-driver fonts-dejavu-core)
+  say "installing chromium for the tests"
+  "${install[@]}" >/dev/null 2>&1 || { "${become[@]}" apt-get update -qq && "${install[@]}" >/dev/null; } ||
+    fail "apt-get could not install chromium and chromium-driver."
+}
+
 # The first Python >= 3.12 that really runs: a pyenv shim may be on the path and refuse.
 find_python() {
   local candidate versions
@@ -109,6 +121,7 @@ install_packages() {
 }
 
 has_postgis || install_postgis
+if [[ -n ${CI:-} ]] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then install_browser; fi
 wanted=$(sha256sum requirements.lock pyproject.toml)
 if [[ ! -f $STAMP || $(<"$STAMP") != "$wanted" ]] || ! .venv/bin/python -c '' 2>/dev/null; then
   install_packages

@@ -47,6 +47,7 @@ install_redis() {
   # Only the program: no service of the system is started.
   printf '#!/bin/sh\nexit 101\n' | "${become[@]}" tee /usr/sbin/policy-rc.d >/dev/null
   "${become[@]}" chmod +x /usr/sbin/policy-rc.d
+  "${become[@]}" apt-get update -qq >&2
   "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >&2
   "${become[@]}" rm -f /usr/sbin/policy-rc.d
 }

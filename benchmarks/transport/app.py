@@ -1,6 +1,6 @@
 """The Celery app of the measured workers; everything that differs comes from the environment.
 
-Heartbeats, gossip and remote control are off for every broker: not all of them have these.
+Heartbeats, gossip and remote control are off, as not all brokers have these, but where their cost is measured.
 """
 
 import json
@@ -13,7 +13,7 @@ from celery import Celery
 import benchmarks.transport.stock  # noqa: F401 - registers stock://
 import geoetl.transport  # noqa: F401 - registers servicebus://
 
-app = Celery("bench", broker=os.environ["BENCH_BROKER"], set_as_current=False)
+app = Celery("bench", broker=os.environ["BENCH_BROKER"], events="geoetl.transport.events:Events", set_as_current=False)
 app.conf.update(
     broker_transport_options=json.loads(os.environ["BENCH_OPTIONS"]),
     broker_connection_retry_on_startup=True,
@@ -22,7 +22,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     task_ignore_result=True,
     worker_prefetch_multiplier=int(os.environ["BENCH_PREFETCH"]),
-    worker_enable_remote_control=False,
+    worker_enable_remote_control=bool(os.environ.get("BENCH_CONTROL")),
+    worker_send_task_events=bool(os.environ.get("BENCH_CONTROL")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
 

@@ -26,6 +26,8 @@ class Peer:
     url: str
     process: Process
     options: dict[str, Any] = field(default_factory=dict)
+    #: Remote control, task events and heartbeats are on.
+    is_controlled: bool = False
 
 
 class Emulator:
@@ -45,11 +47,12 @@ class Emulator:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/$control/{name}", data=body, timeout=10) as answer:
             return json.load(answer)
 
-    def peers(self) -> tuple[Peer, Peer]:
-        """Our transport, and kombu's."""
+    def peers(self) -> tuple[Peer, ...]:
+        """Our transport, the same with its control plane, and kombu's."""
         where = f"{POLICY}:{KEY}@localhost:{self.port}"
         return (
             Peer("ours", f"servicebus://{where}", self.process),
+            Peer("control", f"servicebus://{where}", self.process, is_controlled=True),
             Peer("stock", f"stock://{where}", self.process, {"admin_port": self.port}),
         )
 

@@ -13,6 +13,9 @@ from benchmarks.transport.workers import Site
 #: kombu's transport does one or two tasks a second.
 STOCK_TASKS = 8
 
+#: Measured in the main cell only.
+ONLY_MAIN = ("stock", "control")
+
 RUN_TIMEOUT_S = 120.0
 
 
@@ -50,10 +53,10 @@ class Run:
 
 
 def measure(peers: dict[str, Peer], folder: Path, figures: Figures, *, quick: bool) -> None:
-    """All cells, three rounds each, the brokers in turn within a round; kombu's transport in the main cell only."""
+    """All cells, three rounds each, the brokers in turn within a round; some in the main cell only."""
     tasks = 1500 if quick else 4000
     for cell in [MAIN] if quick else ALL_CELLS:
-        runs: dict[str, list[Run]] = {name: [] for name in peers if cell == MAIN or name != "stock"}
+        runs: dict[str, list[Run]] = {name: [] for name in peers if cell == MAIN or name not in ONLY_MAIN}
         for _ in range(3):
             for name, done in runs.items():
                 count = STOCK_TASKS if name == "stock" else tasks
@@ -109,6 +112,9 @@ def _add_ratios(figures: Figures, runs: dict[str, list[Run]]) -> None:
         figures.add(f"tasks_per_s_vs_{other}", _ratio(runs, other, lambda run: run.tasks_per_s))
     for other in others:
         figures.add(f"worker_cpu_vs_{other}", _ratio(runs, other, lambda run: run.worker_us_per_task))
+    if runs.get("control"):
+        figures.add("tasks_per_s_vs_control", _ratio(runs, "control", lambda run: run.tasks_per_s))
+        figures.add("worker_cpu_vs_control", _ratio(runs, "control", lambda run: run.worker_us_per_task))
 
 
 def _ratio(runs: dict[str, list[Run]], other: str, figure: Callable[[Run], float]) -> float | None:

@@ -51,11 +51,12 @@ class Site:
         env = {
             "BENCH_BROKER": self.peer.url, "BENCH_OPTIONS": json.dumps(self._options), "BENCH_QUEUE": self.queues[0],
             "BENCH_PREFETCH": str(self.prefetch), "BENCH_JOURNAL": str(self.journal),
+            "BENCH_CONTROL": "yes" if self.peer.is_controlled else "",
         }  # fmt: skip
         command = [
             sys.executable, "-m", "celery", "-A", APP, "worker", "-l", "INFO", "-P", pool, "-c", str(concurrency),
             "-Q", ",".join(self.queues), "-n", f"{uuid.uuid4().hex[:10]}@bench",
-            "--without-gossip", "--without-mingle", "--without-heartbeat",
+            "--without-gossip", "--without-mingle", *([] if self.peer.is_controlled else ["--without-heartbeat"]),
         ]  # fmt: skip
         worker = Process(command, log=self.folder / f"worker-{time.monotonic_ns()}.log", env=env, cwd=ROOT)
         try:

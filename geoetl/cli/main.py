@@ -47,9 +47,10 @@ app.command("doctor")(doctor.doctor)
 app.command("search")(collections.search)
 app.command("relay")(services.relay)
 app.command("metrics")(services.show_metrics)
-app.command(
-    "emulator", context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-)(services.emulator)
+# These have options of their own.
+_PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+app.command("flower", context_settings=_PASSED_ON)(services.flower)
+app.command("emulator", context_settings=_PASSED_ON)(services.emulator)
 app.command("demo")(demo.demo)
 
 

@@ -1,4 +1,4 @@
-"""``geoetl local``, ``relay``, ``emulator``: what runs beside the commands."""
+"""``geoetl local``, ``relay``, ``flower``, ``emulator``: what runs beside the commands."""
 
 import os
 import signal
@@ -11,10 +11,13 @@ import typer
 from prometheus_client import start_http_server
 
 from geoetl.cli import output
+from geoetl.config import load_settings
 from geoetl.config.sources import home_of
 from geoetl.engine import metrics
+from geoetl.local.flower import check_installed
 from geoetl.local.stack import Stack
 from geoetl.telemetry import configure_logging
+from geoetl.worker.monitor import flower_command
 
 local_app = typer.Typer(help="The whole stack on this machine, without Docker.", no_args_is_help=True)
 
@@ -25,9 +28,12 @@ def stack() -> Stack:
 
 
 @local_app.command()
-def up(workers: Annotated[bool, typer.Option(help="Also start a worker for each queue.")] = False) -> None:
+def up(
+    workers: Annotated[bool, typer.Option(help="Also start a worker for each queue.")] = False,
+    with_flower: Annotated[bool, typer.Option("--flower", help="Also start Flower.")] = False,
+) -> None:
     """Start PostgreSQL, Azurite and the Service Bus emulator; migrate both databases."""
-    stack().up(output.note, workers=workers)
+    stack().up(output.note, workers=workers, flower=with_flower)
     status()
 
 
@@ -92,6 +98,14 @@ def show_metrics() -> None:
     from geoetl.worker.client import default_services  # noqa: PLC0415 - `local up` must work before there are settings
 
     output.say_at_once(metrics.exposition(default_services().connections).rstrip())
+
+
+def flower(context: typer.Context) -> None:
+    """Run Flower on the workers of the settings; takes Flower's own options, `geoetl flower --help` shows them."""
+    check_installed()
+    load_settings()  # what is wrong with them is said by us, not by Celery
+    command = flower_command(*context.args)
+    os.execv(command[0], command)  # noqa: S606 - signals and the exit status are Flower's own, not those of a parent
 
 
 def emulator(context: typer.Context) -> None:

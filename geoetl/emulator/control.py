@@ -1,4 +1,4 @@
-"""Fault injection for tests: a small JSON API under `/$control/`, on the port of the administration API.
+"""Faults and a clean table for tests: a small JSON API under `/$control/`, on the port of the administration API.
 
 It asks for no token: whoever reaches the port may use it, and the emulator binds to the loopback address by default.
 """
@@ -34,6 +34,7 @@ class ControlApi:
             ("POST", "drop"): self._drop,
             ("POST", "detach"): self._detach,
             ("POST", "lose-locks"): self._lose_locks,
+            ("POST", "clear"): self._clear,
             ("POST", "throttle"): self._throttle,
             ("POST", "slow-settlements"): self._slow_settlements,
         }
@@ -85,15 +86,10 @@ class ControlApi:
         return {"detached": self._broker.detach_links(self._entity(arguments), error)}
 
     def _lose_locks(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        entities = self._broker.namespace.entities
-        match self._entity(arguments):
-            case None:
-                queues = [*entities.queues(), *entities.subscriptions()]
-            case Topic() as topic:
-                queues = list(topic.subscriptions.values())
-            case queue:
-                queues = [queue]
-        return {"lost": sum(each.expire_locks() for each in queues)}
+        return {"lost": sum(each.expire_locks() for each in self._queues(arguments))}
+
+    def _clear(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"removed": sum(each.clear() for each in self._queues(arguments))}
 
     def _throttle(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._broker.faults.throttled_sends = int(_number(arguments, "sends"))
@@ -102,6 +98,17 @@ class ControlApi:
     def _slow_settlements(self, arguments: dict[str, Any]) -> dict[str, Any]:
         self._broker.faults.settlement_delay_s = _number(arguments, "delay_s")
         return {"delay_s": self._broker.faults.settlement_delay_s}
+
+    def _queues(self, arguments: dict[str, Any]) -> list[Queue]:
+        """The queue or subscription that is meant, those of a topic, or all."""
+        entities = self._broker.namespace.entities
+        match self._entity(arguments):
+            case None:
+                return [*entities.queues(), *entities.subscriptions()]
+            case Topic() as topic:
+                return list(topic.subscriptions.values())
+            case queue:
+                return [queue]
 
     def _entity(self, arguments: dict[str, Any]) -> Entity | None:
         name = arguments.get("queue")

@@ -126,6 +126,19 @@ class Queue(MessageStore):
             raise ServiceBusError(NOT_ALLOWED, f"Messages of '{self.name}' are dead letters already.")
         self._bury(self._unlock(token), reason, description)
 
+    def clear(self) -> int:
+        """Removes all messages, dead letters too, and returns how many; who holds one has lost its lock."""
+        removed = 0
+        for each in self.family:
+            list(each._locks.pop_expired(NEVER))
+            for message in list(each._log):
+                if message.state is State.SCHEDULED:
+                    each._schedule.cancel(message.sequence_number)
+                else:
+                    each._log.remove(message)
+                removed += 1
+        return removed
+
     def update(self, description: QueueDescription) -> None:
         """Changes the settings for what happens from now on; locks and expiries already given stay."""
         self.updated_at = self.touched_at = self._clock.now()

@@ -11,6 +11,9 @@ from geoetl.telemetry import redact
 
 SQL = load_queries("geoetl.engine.sql", "tasks.sql")
 
+#: Enough of a job's id for `geoetl job status`, and for a column of a table.
+SHOWN_ID_CHARS = 12
+
 
 class TaskMessages:
     """Outbox rows of stage tasks only name the task; this makes their messages."""
@@ -18,15 +21,18 @@ class TaskMessages:
     def messages(self, conn: Connection, refs: Sequence[UUID]) -> Mapping[UUID, Message]:
         """Messages of the tasks that are still ready."""
         found: dict[UUID, Message] = {}
-        for task_id, envelope, body, label, run_id, idx in conn.execute(SQL["templates"], {"ids": list(refs)}):
+        rows = conn.execute(SQL["templates"], {"ids": list(refs)})
+        for task_id, envelope, body, label, run_id, idx, stage, job_id in rows:
             template = Message.restore(envelope, bytes(body))
             found[task_id] = template.addressed(
                 str(task_id),
                 root_id=str(run_id),
                 group=str(run_id),
                 group_index=idx,
-                argsrepr=f"({label!r},)",
-                kwargsrepr="{}",
+                # What Flower and `celery inspect` show of a task without arguments: its row has them. Flower's search
+                # reads the second, `kwargs:stage=convert`.
+                argsrepr=label,
+                kwargsrepr=repr({"stage": stage, "job": job_id[:SHOWN_ID_CHARS]}),
             )
         return found
 

@@ -15,12 +15,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m geoetl.local", description=__doc__)
     parser.add_argument("command", choices=["up", "down", "status", "reset"])
     parser.add_argument("--workers", action="store_true", help="with up: also start the workers")
+    parser.add_argument("--flower", action="store_true", help="with up: also start Flower")
     arguments = parser.parse_args()
     stack = Stack(home_of(os.environ, Path.cwd()))
     try:
         match arguments.command:
             case "up":
-                stack.up(_say, workers=arguments.workers)
+                stack.up(_say, workers=arguments.workers, flower=arguments.flower)
             case "down":
                 stack.down(_say)
             case "reset":

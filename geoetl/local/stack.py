@@ -18,6 +18,7 @@ from geoetl.local.azurite import Azurite
 from geoetl.local.component import Component, Health, ignore_progress
 from geoetl.local.emulator import Emulator
 from geoetl.local.environment import database_variables, write_environment
+from geoetl.local.flower import Flower
 from geoetl.local.ports import Ports
 from geoetl.local.postgres import PostgresCluster
 from geoetl.local.processes import StartFailed
@@ -41,7 +42,7 @@ class ComponentStatus:
 
 
 class Stack:
-    """PostgreSQL with both databases, Azurite, the Service Bus emulator, and workers on request.
+    """PostgreSQL with both databases, Azurite, the Service Bus emulator; workers and Flower on request.
 
     Every method may be called in any state, from several processes at once: they take turns. ``down`` leaves no
     process behind; data, ports and logs stay in the home folder until ``reset``.
@@ -78,18 +79,22 @@ class Stack:
             )
             for queue in _QUEUES
         )
+        self._flower = Flower(home=self.home, ports=self._ports, log=self._log("flower"), record=self._record("flower"))
+        #: What uses the services.
+        self._clients: tuple[Component, ...] = (*self._workers, self._flower)
 
     @property
     def environment_file(self) -> Path:
         """The variables that make a command use this stack; read by ``load_settings`` by itself."""
         return self.home / STACK_ENV_FILE
 
-    def up(self, progress: Progress = ignore_progress, *, workers: bool = False) -> None:
+    def up(self, progress: Progress = ignore_progress, *, workers: bool = False, flower: bool = False) -> None:
         """Start what does not run, bring both databases up to date, write the environment file.
 
         Args:
             progress: Told in a few words what is going on.
             workers: Also start one worker for each queue.
+            flower: Also start Flower.
 
         Raises:
             StartFailed: Something did not come up; what did come up runs on, `down` stops it.
@@ -99,11 +104,11 @@ class Stack:
             _all(self._services, self._start)
             self._prepare_databases()
             write_environment(self.environment_file, self._variables())
-            if workers:
-                _all(self._workers, self._start)
+            if wanted := [*(self._workers if workers else ()), *([self._flower] if flower else ())]:
+                _all(wanted, self._start)
 
     def down(self, progress: Progress = ignore_progress) -> None:
-        """Stop everything, workers first. Data stays."""
+        """Stop everything, services last. Data stays."""
         if self.home.exists():
             with self._turn(progress):
                 self._stop_all()
@@ -114,7 +119,7 @@ class Stack:
             with self._turn(progress):
                 self._stop_all()
                 progress(f"deleting the data in {self.home}")
-                for component in (*self._workers, *self._services):
+                for component in (*self._clients, *self._services):
                     component.remove()
                 for folder in (self.home / "logs", self.home / "run"):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -123,7 +128,7 @@ class Stack:
 
     def status(self) -> tuple[ComponentStatus, ...]:
         """The health of each component, asked now."""
-        components = (*self._services, *self._workers)
+        components = (*self._services, *self._clients)
         with ThreadPoolExecutor(len(components)) as pool:
             healths = list(pool.map(lambda component: component.health(), components))
         return tuple(
@@ -136,7 +141,7 @@ class Stack:
         component.start()
 
     def _stop_all(self) -> None:
-        for group in (self._workers, self._services):
+        for group in (self._clients, self._services):
             _all(group, lambda component: component.stop())
 
     def _prepare_databases(self) -> None:

@@ -27,6 +27,11 @@ from geoetl.transport.urls import Address
 _ENTITY_NAME = {ord(mark): "_" for mark in set(punctuation) - set("_.-")}
 
 
+def entity_name(name: str, options: Options) -> str:
+    """A legal name on the service for a queue or an exchange."""
+    return (options.queue_name_prefix + name).translate(_ENTITY_NAME)
+
+
 class Namespace:
     """Senders, declarations and, once something is consumed, the reactor. Belongs to the process that made it."""
 
@@ -61,8 +66,8 @@ class Namespace:
             return self._receiving
 
     def entity_name(self, name: str) -> str:
-        """A legal name on the service for a queue or an exchange."""
-        return (self.options.queue_name_prefix + name).translate(_ENTITY_NAME)
+        """What a queue or an exchange is called on the service."""
+        return entity_name(name, self.options)
 
     def check_reachable(self, *, timeout_s: float) -> None:
         """Connect to the namespace, once per process, so that Celery's own retry at start sees when it is away.

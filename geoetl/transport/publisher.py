@@ -46,9 +46,9 @@ class Publisher[T]:
 
     def submit(self, topic: str, message: T, *, is_awaited: bool = False) -> None:
         """Have a message sent after those submitted before: soon, or at once when somebody waits for it."""
-        if is_awaited:
-            self._hurry.set()
         with self._changed:
+            if is_awaited:
+                self._hurry.set()
             if len(self._waiting) >= MAX_WAITING:
                 self._waiting.popleft()
                 self._dropped += 1

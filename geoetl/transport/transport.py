@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.transport import virtual
 
-from geoetl.transport import SCHEME, fork
+from geoetl.transport import SCHEME, fork, scheduled
 from geoetl.transport.channel import Channel
 from geoetl.transport.delivery import Delivery
 from geoetl.transport.errors import CHANNEL_ERRORS, CONNECTION_ERRORS, InvalidBrokerUrlError
@@ -75,6 +75,7 @@ class Transport(virtual.Transport):
         self.namespace.check_reachable(timeout_s=self.client.connect_timeout or CONNECT_TIMEOUT_S)
         if self._wakeup is None:
             self._wakeup = Wakeup()
+        scheduled.install()
         return super().establish_connection()
 
     # -- from the reactor to the application -----------------------------------------------------------------------

@@ -70,6 +70,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         broker=broker_url(settings.broker),
         connections=connections,
         database_errors=DATABASE_ERRORS,
+        events="geoetl.transport.events:Events",
         set_as_current=False,
     )
     app.conf.update(_configuration(settings))

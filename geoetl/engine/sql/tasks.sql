@@ -193,8 +193,11 @@ UPDATE geoetl.task SET state = 'running', attempt = attempt + 1, worker = 'relay
 WHERE id = %(id)s AND state = 'ready' RETURNING attempt
 
 -- templates --
-SELECT t.id, m.envelope, m.body, t.label, t.run_id, t.idx
-FROM geoetl.task t JOIN geoetl.template m ON m.id = t.template_id
+SELECT t.id, m.envelope, m.body, t.label, t.run_id, t.idx, s.name, r.job_id
+FROM geoetl.task t
+JOIN geoetl.template m ON m.id = t.template_id
+JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+JOIN geoetl.run r ON r.id = t.run_id
 WHERE t.id = ANY (%(ids)s) AND t.state = 'ready'
 
 -- published --

@@ -1,9 +1,13 @@
 """Submitting, the path of a job, running it again."""
 
+from ast import literal_eval
+from uuid import UUID
+
 import pytest
 
 from geoetl.chains.noop import Noop
 from geoetl.engine import control, views
+from geoetl.engine.messages import TaskMessages
 from geoetl.errors import InvalidInput, NotFound
 from geoetl.models.states import JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, JobState
 
@@ -129,3 +133,13 @@ def test_the_database_and_the_models_agree_on_legal_transitions(engine, kind, ta
     (legal,) = engine.sql("SELECT geoetl.legal_transitions(%s)", kind)[0]
 
     assert set(legal) == {f"{before}>{after}" for before, afters in table.items() for after in afters}
+
+
+def test_a_message_says_what_its_task_works_on(engine):
+    submission = engine.start_work_stage()
+    first = UUID(engine.task_ids(1)[0])
+
+    headers = TaskMessages().messages(engine.services.connections(), [first])[first].headers
+
+    assert headers["argsrepr"] == "number 0"
+    assert literal_eval(headers["kwargsrepr"]) == {"stage": "work", "job": submission.job_id[:12]}

@@ -94,7 +94,7 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
     store = AzureBlobStore({"bronze": access, "silver": access}, retries=0)
     store.ensure_container("silver", "tokens")
     rounds = 0
-    until = time.monotonic() + 2.5 * LIFE_S
+    until = time.monotonic() + 60
     with kombu.Connection(broker.url, transport_options={"credential": identity}) as messages:
         queue = messages.SimpleQueue("tokens")
         while time.monotonic() < until:
@@ -113,7 +113,7 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
     store.close()
     assert rounds > 10
     asked = [request["resource"] for request in endpoint.requests]
-    assert len(asked) >= 3 * 3, "each of three tokens was replaced at least twice"
+    assert len(asked) >= 3 * 5, "each of three tokens was replaced at least four times"
     assert len(asked) < rounds, "tokens are kept"
     assert {request["client_id"] for request in endpoint.requests} == {"33333333-user-assigned"}
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import urllib.request
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +136,18 @@ def test_a_port_that_another_program_took_meanwhile_is_named(stack: Stack):
         stack.up()
     stack.up()
     assert states(stack)["azurite"] == "healthy"
+
+
+def test_flower_comes_when_asked_for_at_an_address_that_stays(stack: Stack):
+    assert states(stack)["flower"] == "stopped"
+    stack.up(flower=True)
+    url = states_detail(stack, "flower")
+    with urllib.request.urlopen(f"{url}/broker", timeout=10) as answer:
+        assert b"servicebus://" in answer.read()
+    stack.down()
+    assert set(states(stack).values()) == {"stopped"}
+    stack.up(flower=True)
+    assert states_detail(stack, "flower") == url
 
 
 def test_reset_leaves_nothing_but_the_lock(stack: Stack):

@@ -366,3 +366,24 @@ def test_queue_with_a_scheduled_message_is_not_idle(world):
     assert not queue.is_deleted
     world.pass_time(601)
     assert queue.is_deleted
+
+
+def test_a_cleared_queue_holds_nothing_and_works_on(world):
+    queue = world.queue()
+    world.send(queue, "held")
+    held = take(queue)
+    world.send(queue, "dead")
+    queue.dead_letter(token(take(queue)), "why", "so")
+    world.send(queue, "waiting", ttl_s=5)
+    world.send(queue, "later", due_in=5)
+
+    assert queue.clear() == 4
+
+    assert (queue.counts.total, queue.counts.locked, queue.counts.scheduled) == (0, 0, 0)
+    assert held is not None
+    world.pass_time(10)
+    assert queue.counts.total == 0
+    world.send(queue, "new")
+    message = take(queue)
+    assert message is not None
+    assert message.body == b"new"

@@ -120,9 +120,16 @@ def test_neighbouring_lists_of_events_become_one_message():
 
 
 def test_a_merged_message_stays_below_its_limit(monkeypatch):
-    monkeypatch.setattr(broadcast, "MAX_MERGED_CHARS", len(events("1")["body"]) * 2)
+    monkeypatch.setattr(broadcast, "MAX_LIST_CHARS", len(events("1")["body"]) * 2)
     result = broadcast.merged([events("1"), events("2"), events("3")])
     assert [names_in(payload) for payload in result] == [["1", "2"], ["3"]]
+
+
+def test_a_list_that_is_too_long_is_cut_into_messages_of_their_own(monkeypatch):
+    monkeypatch.setattr(broadcast, "MAX_LIST_CHARS", len(events("1", "2")["body"]))
+    result = broadcast.merged([events("1", "2", "3", "4", "5")])
+    assert [names_in(payload) for payload in result] == [["1", "2"], ["3", "4"], ["5"]]
+    assert len({payload["properties"]["delivery_tag"] for payload in result}) == 3
 
 
 def test_a_routing_key_is_the_subject_of_a_message():

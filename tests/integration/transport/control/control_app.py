@@ -1,4 +1,4 @@
-"""The Celery app of the workers that the control plane's tests talk to: as Celery sets it up, nothing switched off."""
+"""The Celery app of the workers that the control plane's tests talk to: nothing is switched off."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from celery import Celery
 
 import geoetl.transport  # noqa: F401 - registers servicebus://
 
-app = Celery("control_app", broker="servicebus://")
+app = Celery("control_app", broker="servicebus://", events="geoetl.transport.events:Events")
 app.conf.update(
     broker_transport_options={
         "connection_string": os.environ["TEST_CONNECTION_STRING"],
