@@ -8,13 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoetl.chains.mosaic import Mosaic
     from geoetl.chains.process_raster import ProcessRaster
     from geoetl.worker.client import Job, get_job, list_jobs, submit
 
-__all__ = ["Job", "ProcessRaster", "get_job", "list_jobs", "submit"]
+__all__ = ["Job", "Mosaic", "ProcessRaster", "get_job", "list_jobs", "submit"]
 
 _HOMES = {
     "Job": "geoetl.worker.client",
+    "Mosaic": "geoetl.chains.mosaic",
     "ProcessRaster": "geoetl.chains.process_raster",
     "get_job": "geoetl.worker.client",
     "list_jobs": "geoetl.worker.client",

@@ -100,6 +100,13 @@ class TransientError(GeoEtlError):
     default_code = "unavailable"
 
 
+class OutOfMemory(GeoEtlError):
+    """The work needed more memory than it may use. Another attempt holds less at once."""
+
+    retryable = True
+    default_code = "out-of-memory"
+
+
 class SystemFault(GeoEtlError):
     """A defect or a broken installation. We must act."""
 

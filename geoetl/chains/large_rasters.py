@@ -41,13 +41,13 @@ def route_source(
         nodata: In place of the source's own.
     """
     if not is_very_large(facts, limits):
-        return route_raster(facts, limits), 0
+        return route_raster(facts, limits, profile=profile), 0
     has_nodata = nodata is not None or any(band.nodata is not None for band in facts.bands)
     problem = bands_problem(facts, profile=profile, resampling=resampling, target_crs=target_crs, has_nodata=has_nodata)
     if problem:
-        return route_whole(facts, limits, problem), 0
+        return route_whole(facts, limits, problem, profile=profile), 0
     bands = bands_of(facts, limits)
-    return route_band(facts, limits, bands=bands), bands
+    return route_band(facts, limits, bands=bands, profile=profile), bands
 
 
 def bands_of(facts: RasterFacts, limits: RasterSettings) -> int:

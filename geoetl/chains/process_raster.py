@@ -170,7 +170,11 @@ def assemble(spec: ProcessRaster, progress: Progress) -> Sequence[TaskCall]:
     for index, (found, made) in enumerate(zip(inspected, converted(progress), strict=True)):
         if isinstance(made, list):
             cog = _shared_cog(spec, progress, index)
-            calls.append(assemble_call(cog, found.facts, made, route_assembly(found.facts, progress.settings.raster)))
+            calls.append(
+                assemble_call(
+                    cog, found.facts, made, route_assembly(found.facts, progress.settings.raster, profile=spec.profile)
+                )
+            )
     return calls
 
 
@@ -210,7 +214,9 @@ def outline_assemble(spec: ProcessRaster, progress: Progress) -> Sequence[Outlin
     limits = progress.settings.raster
     headers = [_header(progress, index) for index in range(len(spec.sources))]
     return [
-        Outline(TaskName.RASTER_ASSEMBLE, assemble_label(source.name), route_assembly(header, limits))
+        Outline(
+            TaskName.RASTER_ASSEMBLE, assemble_label(source.name), route_assembly(header, limits, profile=spec.profile)
+        )
         for source, header in zip(spec.sources, headers, strict=True)
         if _route(spec, header, limits)[1]
     ]

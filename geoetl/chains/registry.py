@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from geoetl.chains import inventory, noop, process_raster
+from geoetl.chains import inventory, mosaic, noop, process_raster
 from geoetl.chains.definition import JobDefinition, JobSpec
 from geoetl.errors import Finding, InvalidInput, PreflightFailed
 
 DEFINITIONS: Mapping[str, JobDefinition[Any]] = {
-    definition.job_type: definition for definition in (inventory.definition, noop.definition, process_raster.definition)
+    definition.job_type: definition
+    for definition in (inventory.definition, mosaic.definition, noop.definition, process_raster.definition)
 }
 
 

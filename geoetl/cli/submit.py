@@ -89,6 +89,7 @@ def print_plan(made: JobPreview) -> None:
             "task",
             "queue",
             "memory",
+            "about",
             "limit",
             "why this queue",
             rows=[
@@ -96,6 +97,7 @@ def print_plan(made: JobPreview) -> None:
                     task.label,
                     task.queue,
                     f"{task.memory_bytes / 2**20:.0f} MiB" if task.memory_bytes else "",
+                    output.ago(task.expected_s) if task.expected_s else "",
                     output.ago(task.time_limit_s),
                     task.reason,
                 )

@@ -28,6 +28,11 @@ class WorkerSettings(Section):
     max_tasks_per_child: int = Field(default=100, ge=1)
     """A child process is replaced after this many tasks."""
 
+    memory_limit_bytes: int | None = Field(default=None, ge=256 * 1024**2)
+    """Memory for all workers of this machine or container; by default the control group's limit, else the machine's."""
+    memory_reserve_bytes: int = Field(default=256 * 1024**2, ge=0)
+    """Part of it that is kept for everything but tasks."""
+
     @model_validator(mode="after")
     def _survives_a_lost_heartbeat(self) -> Self:
         if self.heartbeat_s * 3 > self.lease_s:

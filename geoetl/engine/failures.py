@@ -7,7 +7,8 @@ from typing import Any
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from pydantic import BaseModel, ConfigDict
 
-from geoetl.errors import GeoEtlError, PreflightFailed
+from geoetl.engine.rows import TaskFacts
+from geoetl.errors import GeoEtlError, OutOfMemory, PreflightFailed
 from geoetl.telemetry import redact
 
 #: Seconds; full jitter draws from zero to this, doubled with every attempt
@@ -15,6 +16,10 @@ from geoetl.telemetry import redact
 BASE_DELAY_S = 2.0
 MAX_DELAY_S = 300.0
 _TRACEBACK_CHARS = 8000
+MEMORY_HINT = (
+    "Another attempt holds less at once. If it stays, give the workers more memory, or lower "
+    "GEOETL_WORKER__CONCURRENCY, GEOETL_RASTER__GDAL_CACHE_BYTES or GEOETL_RASTER__BAND_ROWS."
+)
 
 
 class ErrorRecord(BaseModel):
@@ -73,6 +78,23 @@ def record(error: BaseException, *, traceback: str | None = None) -> dict[str, A
 
 def _shown(traceback: str) -> str:
     return redact(traceback)[-_TRACEBACK_CHARS:]
+
+
+def out_of_memory(facts: TaskFacts, *, attempt: int, found: str) -> OutOfMemory:
+    """The error of an attempt that needed too much, with every figure there is."""
+    figures = [f"expected were {_mib(facts.memory_bytes)}" if facts.memory_bytes else "nothing was expected"]
+    if facts.share is not None:
+        figures.append(f"allowed were {_mib(facts.share.allowed_bytes)}")
+    if peak := facts.measured.get("peak_rss_bytes"):
+        figures.append(f"its peak was {_mib(peak)}")
+    return OutOfMemory(
+        f"Attempt {attempt} of {facts.label or facts.name!r} ran out of memory: {', '.join(figures)}. {found}",
+        hint=MEMORY_HINT,
+    )
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.0f} MiB"
 
 
 def _classify(error: BaseException) -> tuple[str, str]:

@@ -39,6 +39,22 @@ def look(conn: Connection, live: Collection[Live]) -> list[Held]:
     return [Held((str(task_id), worker), attempt, must_stop) for task_id, worker, attempt, must_stop in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An attempt that a live process owns, and what it was expected to need."""
+
+    live: Live
+    label: str
+    attempt: int
+    memory_bytes: int | None
+
+
+def expected(conn: Connection, live: Collection[Live]) -> list[Expected]:
+    """What live processes work on."""
+    rows = conn.execute(SQL["expected"], _columns(live)).fetchall()
+    return [Expected((str(task_id), worker), *rest) for task_id, worker, *rest in rows]
+
+
 def stop_attempt(conn: Connection, task_id: str, attempt: int) -> None:
     """Give up the task of an attempt whose process is about to be ended."""
     conn.execute(SQL["cancel_attempt"], {"id": task_id, "attempt": attempt})

@@ -1,6 +1,8 @@
 """The ledger of stage tasks: claim, finish, retry, fail and lost, each one transaction on the app database."""
 
+import random
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from geoetl.engine import failures
 from geoetl.engine.revoke import revoke
 from geoetl.engine.rows import TaskFacts
 from geoetl.models.refs import JobId, RunId
+from geoetl.resources.memory_room import MemoryRoom, NoRoom, Share
 
 log = get_task_logger(__name__)
 SQL = load_queries("geoetl.engine.sql", "tasks.sql")
@@ -20,23 +23,74 @@ JOBS = load_queries("geoetl.engine.sql", "jobs.sql")
 
 #: The word in a message's ``ledger`` header, and the outbox's ``source``.
 LEDGER = "stage"
+#: Seconds for which a process waits for memory before it gives the message back. Long enough that a queue of large
+#: tasks is not stirred all the time, short beside any time limit, which goes on meanwhile.
+WAIT_FOR_MEMORY_S = 20.0
+#: Seconds, from and to, until a task is rung for again for which there was no memory.
+_POSTPONE_S = (5.0, 10.0)
 
 
 class StageLedger:
     """State of the tasks of stages (docs/explanation/engine.md has the protocol)."""
 
-    def __init__(self, connections: Callable[[], Connection], *, lease_s: float) -> None:
+    def __init__(
+        self,
+        connections: Callable[[], Connection],
+        *,
+        lease_s: float,
+        room: MemoryRoom | None = None,
+        explain_loss: Callable[[BaseException], BaseException] = lambda error: error,
+    ) -> None:
+        """Keep the tasks that ``connections`` lead to.
+
+        Args:
+            connections: To the app database.
+            lease_s: How long a claim holds without a heartbeat.
+            room: Shares out the memory of this machine or container; None: nothing is held back.
+            explain_loss: Names why a process was lost, where its end alone does not say.
+        """
         self._connections = connections
         self.lease_s = lease_s
+        self._room = room
+        self._explain_loss = explain_loss
 
     def claim(self, task_id: str, owner: str) -> Claim | None:
-        """Start the next attempt of a task that is due."""
+        """Start the next attempt of a task that is due, when there is memory for it."""
+        if self._room is None:
+            return self._claim(task_id, owner, most_bytes=None)
+        # Most tasks need no memory to speak of, and are claimed by this one statement.
+        if claim := self._claim(task_id, owner, most_bytes=0):
+            return claim
+        wanted = self._connections().execute(SQL["wanted"], {"id": task_id}).fetchone()
+        if wanted is None:
+            return None
+        share = self._room.wait(wanted[0], within_s=WAIT_FOR_MEMORY_S)
+        if isinstance(share, NoRoom):
+            self._postpone(task_id, owner, share)
+            return None
+        claim = None
+        try:
+            claim = self._claim(task_id, owner, most_bytes=None, share=share)
+        finally:
+            if claim is None:
+                share.release()
+        return claim
+
+    def _postpone(self, task_id: str, owner: str, why: NoRoom) -> None:
+        delay_s = random.uniform(*_POSTPONE_S)  # noqa: S311 - not a secret
+        log.warning("no memory for a task, it is rung for later task=%s: %s", task_id, why)
+        self._connections().execute(
+            SQL["postpone"], {"id": task_id, "worker": owner, "delay_s": delay_s, "why": Jsonb(asdict(why))}
+        )
+
+    def _claim(self, task_id: str, owner: str, *, most_bytes: int | None, share: Share | None = None) -> Claim | None:
         conn = self._connections()
-        row = conn.execute(SQL["claim"], {"id": task_id, "worker": owner, "lease_s": self.lease_s}).fetchone()
+        params = {"id": task_id, "worker": owner, "lease_s": self.lease_s, "most_bytes": most_bytes}
+        row = conn.execute(SQL["claim"], params).fetchone()
         if row is None:
             return None
         attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, given, *of_run = row
-        job_id, run_sequence, run_state = of_run
+        job_id, run_sequence, run_state, memory_bytes, last_error = of_run
         if run_state == "queued":
             conn.execute(SQL["mark_running"], {"run_id": run_id})
         facts = TaskFacts(
@@ -51,6 +105,9 @@ class StageLedger:
             input=given,
             job_id=JobId(job_id),
             run_sequence=run_sequence,
+            memory_bytes=memory_bytes,
+            last_error=last_error,
+            share=share,
         )
         return Claim(task_id, attempt, facts)
 
@@ -73,7 +130,13 @@ class StageLedger:
         facts: TaskFacts = claim.facts
         row = conn.execute(
             SQL["finish"],
-            {"id": claim.task_id, "attempt": claim.attempt, "result": Jsonb(result), "job_id": facts.job_id},
+            {
+                "id": claim.task_id,
+                "attempt": claim.attempt,
+                "result": Jsonb(result),
+                "job_id": facts.job_id,
+                "measured": Jsonb(facts.measured),
+            },
         ).fetchone()
         return row is not None and row[0] != 0
 
@@ -124,6 +187,7 @@ class StageLedger:
         if row is None:
             return
         attempt, max_attempts, _ = row
+        error = self._explain_loss(error)
         failure = failures.record(error)
         if failures.is_retryable(error) and attempt < max_attempts:
             self._retry(task_id, attempt, failure, failures.backoff_s(attempt))

@@ -22,6 +22,8 @@ class TaskPreview:
     reason: str
     memory_bytes: int | None
     time_limit_s: int
+    expected_s: int | None = None
+    """Of one thread, transfers aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,5 @@ def _task(outline: Outline) -> TaskPreview:
         reason=route.reason,
         memory_bytes=route.memory_bytes or None,
         time_limit_s=route.time_limit_s,
+        expected_s=route.expected_s or None,
     )

@@ -1,11 +1,12 @@
 """What the engine's statements take and give, as types."""
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState, StageState, TaskState
+from geoetl.resources.memory_room import Share
 
 CALLBACK_IDX = -1
 
@@ -30,6 +31,14 @@ class TaskFacts:
     input: dict[str, Any]
     job_id: JobId
     run_sequence: int
+    memory_bytes: int | None = None
+    """What the task was expected to need."""
+    last_error: str = ""
+    """Code of the error that ended the attempt before; empty where there was none."""
+    share: Share | None = None
+    """Memory that was promised to the attempt, where memory is shared out."""
+    measured: dict[str, int] = field(default_factory=dict[str, int])
+    """What the attempt has taken, stored with its end."""
 
     @property
     def is_callback(self) -> bool:

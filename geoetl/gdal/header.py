@@ -1,5 +1,6 @@
 """What a raster's header says, read without touching a pixel."""
 
+import hashlib
 import math
 from typing import Literal
 
@@ -114,7 +115,16 @@ def _band(src: DatasetReader, index: int) -> BandFacts:
         offset=src.offsets[at],
         bits=int(bits) if bits else None,
         has_palette=color is ColorInterp.palette,
+        palette_digest=_palette_digest(src, index),
     )
+
+
+def _palette_digest(src: DatasetReader, index: int) -> str:
+    try:
+        palette = sorted(src.colormap(index).items())
+    except ValueError:  # rasterio's way to say that there is none
+        return ""
+    return hashlib.sha256(repr(palette).encode()).hexdigest()[:16]
 
 
 def _mask_kind(src: DatasetReader) -> Literal["none", "nodata", "alpha", "internal"]:

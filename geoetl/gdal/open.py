@@ -11,7 +11,7 @@ from rasterio._err import CPLE_BaseError  # what rasterio raises where it has no
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from geoetl.errors import BadData, SystemFault, TransientError
+from geoetl.errors import BadData, OutOfMemory, SystemFault, TransientError
 from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.storage.base import GdalAccess
 
@@ -35,6 +35,10 @@ _NETWORK_TROUBLE = re.compile(
 _ACCESS_REFUSED = re.compile(r"HTTP (response code|error)[^0-9]*(401|403)", re.IGNORECASE)
 #: What libtiff says when the disk is full; the reason itself goes to standard error only.
 _DISK_FULL = re.compile(r"TIFF(Append|Flush|Write|Rewrite)\w*:.*(write|seek) error|no space left", re.IGNORECASE)
+#: What GDAL and the libraries below it say when an allocation fails.
+_NO_MEMORY = re.compile(
+    r"out of memory|cannot allocate|memory allocation|could ?n.t allocate|bad_alloc|malloc", re.IGNORECASE
+)
 _HINTS: dict[type[BadData | SystemFault], str] = {
     BadData: "Open the file with gdalinfo, mend or export it again, and upload it anew.",
     SystemFault: "Nothing was published. Report this with the source file.",
@@ -90,6 +94,8 @@ def gdal_errors(
         yield
     except (RasterioError, CRSError, CPLE_BaseError) as exc:
         found = gdal_words(exc, ref, access)
+        if _NO_MEMORY.search(found):
+            raise OutOfMemory(f"{doing} {ref} needed more memory than there was; GDAL says: {found}.") from exc
         if _ACCESS_REFUSED.search(found):
             raise SystemFault(
                 f"{doing} {ref} failed because the storage refused access: {found}.",

@@ -62,7 +62,13 @@ def parse_crs(text: str, parameter: str) -> CRS:
 
 @contextmanager
 def open_source(
-    path: Path, ref: str, *, source_crs: str | None = None, nodata: Nodata = None, threads: int = 1
+    path: Path,
+    ref: str,
+    *,
+    source_crs: str | None = None,
+    nodata: Nodata = None,
+    threads: int = 1,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Generator[DatasetReader]:
     """Open a local copy of a source with what the job says about it.
 
@@ -73,6 +79,7 @@ def open_source(
         source_crs: CRS where the file has none.
         nodata: Nodata value of all bands, in place of the file's own.
         threads: For decoding.
+        cache_bytes: Of GDAL's block cache.
 
     Raises:
         BadData: It cannot be opened.
@@ -80,7 +87,7 @@ def open_source(
     """
     with _open_described(
         GdalAccess(str(path), {}), ref, driver_of(path, ref), path.with_suffix(".geoetl.vrt"),
-        source_crs=source_crs, nodata=nodata, threads=threads,
+        source_crs=source_crs, nodata=nodata, threads=threads, cache_bytes=cache_bytes,
     ) as src:  # fmt: skip
         yield src
 

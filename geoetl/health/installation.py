@@ -12,7 +12,7 @@ from geoetl.health.databases import (
     check_database,
 )
 from geoetl.health.diagnosis import ComponentCheck
-from geoetl.health.machine import check_gdal, check_identity, check_scratch, scopes_in_use
+from geoetl.health.machine import check_gdal, check_identity, check_memory, check_scratch, scopes_in_use
 from geoetl.health.storage import check_tier
 
 
@@ -35,6 +35,7 @@ def installation_checks(services: Services) -> dict[str, ComponentCheck]:
         "broker": partial(check_broker, services.app, settings.broker),
         "gdal": check_gdal,
         "scratch": partial(check_scratch, settings),
+        "memory": partial(check_memory, settings),
     }
     if scopes_in_use(settings):
         checks["identity"] = partial(check_identity, settings)

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import rasterio
 from rasterio.drivers import raster_driver_extensions
 
+from geoetl.chains.routing import conversion_bytes
 from geoetl.config.settings import Settings
 from geoetl.errors import SystemFault
 from geoetl.health.diagnosis import Diagnosis
 from geoetl.identity import POSTGRES_SCOPE, credential, token_life_s
+from geoetl.resources.memory_group import memory_group
+from geoetl.resources.memory_room import room_of
 
 #: The oldest GDAL that the COG profiles were proved with.
 OLDEST_GDAL = (3, 10)
@@ -63,6 +66,30 @@ def check_scratch(settings: Settings) -> Iterator[Diagnosis]:
         )
     else:
         yield Diagnosis("scratch", "healthy", detail)
+
+
+def check_memory(settings: Settings) -> Iterator[Diagnosis]:
+    """Room for as many conversions as may run at a time."""
+    group = memory_group()
+    room = room_of(
+        settings.raster.scratch_dir,
+        limit_bytes=settings.worker.memory_limit_bytes,
+        reserve_bytes=settings.worker.memory_reserve_bytes,
+        group=group,
+    )
+    wanted = conversion_bytes(settings.raster) * settings.worker.concurrency
+    whose = "machine" if group.is_machine else "container"
+    detail = f"{room.budget_bytes / 2**30:.1f} GiB for tasks, of the {whose}'s {group.limit_bytes / 2**30:.1f} GiB"
+    if room.budget_bytes < wanted:
+        yield Diagnosis(
+            "memory",
+            "degraded",
+            f"{detail}, {settings.worker.concurrency} conversions at a time need {wanted / 2**30:.1f} GiB",
+            cause="memory-small",
+            hint="Tasks will wait for each other. Lower GEOETL_WORKER__CONCURRENCY, or give the workers more memory.",
+        )
+    else:
+        yield Diagnosis("memory", "healthy", detail)
 
 
 def check_identity(settings: Settings) -> Iterator[Diagnosis]:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from geoetl.models.base import Model
+from geoetl.models.mosaic import MosaicGrid
 from geoetl.models.raster import BandStatistics, CogProduct, ProfileName, RasterFacts, ResamplingName
 from geoetl.models.refs import BlobRef
 
@@ -25,10 +26,20 @@ class SharedCog(Model):
     """Decoded size of what a task works on at once: one row of tiles of part of the width. Bounds its memory."""
     is_striped: bool
     """Whether the source's blocks reach over its whole width, so that it is read in whole rows."""
+    mosaic: MosaicGrid | None = None
+    """Made of many sources, of which ``source`` is the first: its header is the mosaic's."""
     source_crs: str | None = None
     profile: ProfileName = "auto"
     resampling: ResamplingName | None = None
     nodata: float | Literal["nan"] | None = None
+
+
+class MosaicInput(Model):
+    """Make a whole mosaic in one task."""
+
+    cog: SharedCog
+    facts: RasterFacts
+    """Of the mosaic, as if it were one raster."""
 
 
 class BandInput(Model):

@@ -23,6 +23,8 @@ class WorkInput(Model):
     index: int
     seconds: float = Field(default=0.0, ge=0)
     """How long to stay busy, in steps that a cancel can interrupt."""
+    hold_bytes: int = Field(default=0, ge=0)
+    """Memory to hold meanwhile; halved with each attempt that ran out of it."""
 
 
 class WorkOutput(Model):

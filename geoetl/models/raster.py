@@ -36,6 +36,8 @@ class BandFacts(Model):
     bits: int | None = None
     """``NBITS`` where fewer than the dtype's, for example 1."""
     has_palette: bool = False
+    palette_digest: str = ""
+    """Of the palette, where there is one: equal palettes have equal ones."""
 
 
 class RasterFacts(Model):
@@ -149,6 +151,8 @@ class CogProduct(Model):
     source: BlobRef
     cog: BlobRef
     thumbnail: BlobRef
+    sources: tuple[BlobRef, ...] = ()
+    """All sources of a mosaic, of which ``source`` is the first; empty where there is one."""
     etag: str
     size_bytes: int
     sha256: str

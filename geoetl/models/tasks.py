@@ -21,6 +21,7 @@ class TaskName(StrEnum):
     RASTER_CONVERT = "raster.convert"
     RASTER_ENCODE_BAND = "raster.encode_band"
     RASTER_ASSEMBLE = "raster.assemble"
+    RASTER_MOSAIC = "raster.mosaic"
     STAC_PUBLISH = "stac.publish"
 
 
@@ -55,6 +56,7 @@ TASKS: Mapping[TaskName, TaskContract] = {
     TaskName.RASTER_ASSEMBLE: TaskContract(
         bigcog.AssembleInput, bigcog.AssembledCog, queue="gdal", time_limit_s=12 * 3600
     ),
+    TaskName.RASTER_MOSAIC: TaskContract(bigcog.MosaicInput, bigcog.AssembledCog, time_limit_s=12 * 3600),
     TaskName.STAC_PUBLISH: TaskContract(raster.CatalogueInput, raster.CatalogueOutput, time_limit_s=3600),
 }
 

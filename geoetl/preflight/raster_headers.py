@@ -25,18 +25,19 @@ def raster_headers(parameter: str) -> Check:
     Args:
         parameter: Field of the spec: a ``BlobRef``, or a sequence of them.
     """
+    return CheckEach(RASTER_HEADERS, parameter, check_each_raster)
 
-    def verdict(subject: Subject, spec: BaseModel, services: Services) -> Outcome:
-        facts, findings = check_raster(
-            services.store,
-            cast("BlobRef", subject.value),
-            parameter=subject.parameter,
-            options=_options(spec),
-            max_bytes=services.max_source_bytes or _NO_LIMIT,
-        )
-        return Outcome(findings=tuple(findings), fact=facts)
 
-    return CheckEach(RASTER_HEADERS, parameter, verdict)
+def check_each_raster(subject: Subject, spec: BaseModel, services: Services) -> Outcome:
+    """Check one raster of a spec; the fact is its ``RasterFacts``."""
+    facts, findings = check_raster(
+        services.store,
+        cast("BlobRef", subject.value),
+        parameter=subject.parameter,
+        options=_options(spec),
+        max_bytes=services.max_source_bytes or _NO_LIMIT,
+    )
+    return Outcome(findings=tuple(findings), fact=facts)
 
 
 def _options(spec: BaseModel) -> RasterOptions:

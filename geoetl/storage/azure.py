@@ -16,7 +16,7 @@ from geoetl.errors import SystemFault
 from geoetl.models.refs import BlobRef, Tier
 from geoetl.storage.azure_account import AzureAccount, TierAccess
 from geoetl.storage.azure_errors import error_code, translate_azure_errors, translated
-from geoetl.storage.base import BlobChanged, BlobExists, BlobProperties, GdalAccess, StagedBlock
+from geoetl.storage.base import BlobChanged, BlobExists, BlobProperties, GdalAccess, GdalAccessToMany, StagedBlock
 
 #: Blocks in flight per transfer: about ``BLOCK_BYTES`` each in memory.
 TRANSFER_THREADS = 4
@@ -194,6 +194,18 @@ class AzureBlobStore:
         if account.ca_file is not None:
             options["GDAL_CURL_CA_BUNDLE"] = str(account.ca_file)
         return GdalAccess(path=path, options=options)
+
+    def gdal_access_to(self, refs: Sequence[BlobRef], *, life_s: int) -> GdalAccessToMany:
+        """How GDAL may read these blobs, and nothing else, for the next ``life_s`` seconds.
+
+        GDAL has one set of options, and a signature opens one blob: so each is in its blob's address.
+        """
+        options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+        tiers: set[Tier] = {ref.tier for ref in refs}
+        for tier in tiers:
+            if (ca_file := self._account(tier).ca_file) is not None:
+                options["GDAL_CURL_CA_BUNDLE"] = str(ca_file)
+        return GdalAccessToMany(tuple(f"/vsicurl/{self.signed_href(ref, life_s=life_s)}" for ref in refs), options)
 
     def ensure_container(self, tier: Tier, container: str) -> None:
         with (

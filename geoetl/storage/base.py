@@ -58,6 +58,15 @@ class GdalAccess:
 
 
 @dataclass(frozen=True, slots=True)
+class GdalAccessToMany:
+    """How GDAL reaches several blobs at once; as ``GdalAccess``, but the paths may hold secrets too."""
+
+    paths: tuple[str, ...]
+    """In the order of the references."""
+    options: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class StagedBlock:
     """A block of a blob to be: stored, but in no blob yet."""
 
@@ -137,6 +146,10 @@ class BlobStore(BlockStore, Protocol):
 
     def gdal_access(self, ref: BlobRef, *, life_s: int) -> GdalAccess:
         """How GDAL may read this blob for the next ``life_s`` seconds."""
+        ...
+
+    def gdal_access_to(self, refs: Sequence[BlobRef], *, life_s: int) -> GdalAccessToMany:
+        """How GDAL may read these blobs together, for example in one VRT, for the next ``life_s`` seconds."""
         ...
 
     def ensure_container(self, tier: Tier, container: str) -> None:

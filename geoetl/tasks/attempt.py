@@ -1,6 +1,7 @@
 """One attempt of a task, as its core sees it."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from structlog.typing import FilteringBoundLogger
 from geoetl.backend.ledger import Claim
 from geoetl.engine.rows import TaskFacts
 from geoetl.engine.services import Services
-from geoetl.errors import LeaseLost
+from geoetl.errors import LeaseLost, OutOfMemory
 from geoetl.models.publication import PublicationToken
 from geoetl.models.refs import JobId, RunId
+from geoetl.resources.process_memory import peak_rss_bytes
+from geoetl.resources.scratch import scratch_folder, used_bytes
 from geoetl.storage.base import BlobStore
 from geoetl.tasks.context import Publisher
 
@@ -20,6 +23,8 @@ from geoetl.tasks.context import Publisher
 _ASK_EVERY_S = 1.0
 #: Access to storage outlives the attempt by this much, in seconds.
 _ACCESS_MARGIN_S = 600
+#: After so many halvings nothing is left to be saved.
+_MOST_SHRINK = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Attempt:
         services: Services,
         effects: Effects,
         claim: Claim,
-        scratch: Path,
+        held: ExitStack,
         *,
         ask_every_s: float = _ASK_EVERY_S,
     ) -> None:
@@ -47,7 +52,9 @@ class Attempt:
         self._effects = effects
         self._claim = claim
         self._facts: TaskFacts = claim.facts
-        self._scratch = scratch
+        self._held = held
+        self._scratch: Path | None = None
+        self._scratch_bytes = 0
         self._ask_every_s = ask_every_s
         self._ask_at = time.monotonic() + ask_every_s
         self._log: FilteringBoundLogger = structlog.get_logger("geoetl.tasks")
@@ -62,6 +69,9 @@ class Attempt:
 
     @property
     def scratch(self) -> Path:
+        if self._scratch is None:
+            # Made when it is asked for: most tasks need none.
+            self._scratch = self._held.enter_context(scratch_folder(self._services.settings.raster.scratch_dir))
         return self._scratch
 
     @property
@@ -78,7 +88,17 @@ class Attempt:
 
     @property
     def threads(self) -> int:
-        return self._effects.threads
+        return max(1, self._effects.threads >> self.shrink)
+
+    @property
+    def shrink(self) -> int:
+        if self._facts.last_error != OutOfMemory.default_code:
+            return 0
+        return min(self._claim.attempt - 1, _MOST_SHRINK)
+
+    @property
+    def cache_bytes(self) -> int:
+        return self._services.settings.raster.gdal_cache_bytes >> self.shrink
 
     @property
     def access_life_s(self) -> int:
@@ -88,12 +108,22 @@ class Attempt:
     def log(self) -> FilteringBoundLogger:
         return self._log
 
+    def measure(self) -> dict[str, int]:
+        """What the attempt has taken: memory at its peak, scratch as seen at its checkpoints and now."""
+        self._look_at_scratch()
+        return {"peak_rss_bytes": peak_rss_bytes(), "scratch_bytes": self._scratch_bytes}
+
+    def _look_at_scratch(self) -> None:
+        if self._scratch is not None:
+            self._scratch_bytes = max(self._scratch_bytes, used_bytes(self._scratch))
+
     def checkpoint(self) -> None:
         """Ask the database, at most once a second, whether this attempt still owns its task.
 
         A database that is away for a moment is no reason to throw work away. If it stays away for a lease, the worker's
         main process ends this one.
         """
+        self._look_at_scratch()
         now = time.monotonic()
         if now < self._ask_at:
             return

@@ -52,6 +52,16 @@ class TaskContext(Protocol):
         ...
 
     @property
+    def shrink(self) -> int:
+        """0 at first; *n* where an attempt ran out of memory before: hold ``2**n`` times less at once."""
+        ...
+
+    @property
+    def cache_bytes(self) -> int:
+        """For GDAL's block cache; shrunk already, as ``threads`` is."""
+        ...
+
+    @property
     def access_life_s(self) -> int:
         """How long storage access given out now must last: beyond the task's hard limit."""
         ...

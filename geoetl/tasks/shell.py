@@ -1,6 +1,7 @@
 """The one Celery wrapper around all cores: input from the claimed row, output checked, errors given a class."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import structlog
@@ -10,14 +11,16 @@ from geoetl.backend.app import OutboxCelery
 from geoetl.backend.ledger import Claim
 from geoetl.backend.task import FencedTask, StopAttempt
 from geoetl.engine.completion import complete_stage
+from geoetl.engine.failures import out_of_memory
 from geoetl.engine.rows import TaskFacts
 from geoetl.engine.services import Services
-from geoetl.errors import LeaseLost, SystemFault
+from geoetl.errors import LeaseLost, OutOfMemory, SystemFault
 from geoetl.models.base import Model
 from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
+from geoetl.resources.allocation_limit import allocation_limit
+from geoetl.resources.process_memory import reset_peak
 from geoetl.tasks.attempt import Attempt, Effects
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.scratch import scratch_folder
 
 type Core[I: Model, O: Model] = Callable[[I, TaskContext], O]
 
@@ -41,9 +44,8 @@ def register_core[I: Model, O: Model](
     def run(self: FencedTask, *_: Any) -> dict[str, Any]:
         claim = self.claim
         facts: TaskFacts = claim.facts
-        given = contract.input.model_validate(facts.input)
         with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
-            made = _attempt(services, effects, claim, lambda ctx: core(given, ctx))  # pyright: ignore[reportArgumentType] - checked above
+            made = _attempt(services, effects, claim, lambda ctx: core(contract.input.model_validate(facts.input), ctx))  # pyright: ignore[reportArgumentType] - checked above
         if not isinstance(made, contract.output):
             raise SystemFault(f"{name} returned a {type(made).__name__}, not a {contract.output.__name__}.")
         return made.model_dump(mode="json")
@@ -70,12 +72,24 @@ def _add_task(app: Celery, name: str, run: Callable[..., Any], *, time_limit_s: 
 
 
 def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[[TaskContext], Model]) -> Model:
-    with scratch_folder(services.settings.raster.scratch_dir) as scratch:
-        try:
-            return work(Attempt(services, effects, claim, scratch))
-        except LeaseLost as exc:
-            services.ledger.stop(claim)
-            raise StopAttempt(str(exc)) from exc
+    facts: TaskFacts = claim.facts
+    share = facts.share
+    reset_peak()
+    try:
+        with ExitStack() as held, allocation_limit(share.allowed_bytes if share else None):
+            attempt = Attempt(services, effects, claim, held)
+            try:
+                return work(attempt)
+            finally:
+                facts.measured.update(attempt.measure())
+    except LeaseLost as exc:
+        services.ledger.stop(claim)
+        raise StopAttempt(str(exc)) from exc
+    except (MemoryError, OutOfMemory) as exc:
+        raise out_of_memory(facts, attempt=claim.attempt, found=str(exc) or "an allocation failed") from exc
+    finally:
+        if share is not None:
+            share.release()
 
 
 def _log_fields(claim: Claim) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Puts a process together: settings, the Celery app, the engine's parts and all tasks."""
 
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from kombu.entity import Exchange, Queue
@@ -24,6 +24,8 @@ from geoetl.engine.services import Services
 from geoetl.preflight.checks import Services as CheckServices
 from geoetl.publication.ledger import Ledger
 from geoetl.publication.publish import PostgresPublisher
+from geoetl.resources.memory_room import room_of
+from geoetl.resources.memory_watch import MemoryWatch
 from geoetl.storage.open import open_store
 from geoetl.tasks.attempt import Effects
 from geoetl.tasks.registry import register_all
@@ -32,12 +34,14 @@ from geoetl.worker.bootsteps import install_bootsteps
 from geoetl.worker.broker import broker_url, transport_options
 from geoetl.worker.dead_letters import BrokerDeadLetters
 from geoetl.worker.main_process import GeoEtlWorker
+from geoetl.worker.memory import explain_loss, watch_memory
 
 
 class GeoEtl(OutboxCelery):
     """The Celery app of geoetl, with the parts it was made of."""
 
     services: Services
+    memory_watch: MemoryWatch
 
     @cached_property
     def Worker(self) -> type[GeoEtlWorker]:  # noqa: N802 # pyright: ignore[reportIncompatibleVariableOverride] - Celery's name for the class its command line starts; the stub does not say that it is one
@@ -64,7 +68,18 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         set_as_current=False,
     )
     app.conf.update(_configuration(settings))
-    ledger = StageLedger(connections, lease_s=settings.worker.lease_s)
+    app.memory_watch = watch_memory(settings.worker)
+    ledger = StageLedger(
+        connections,
+        lease_s=settings.worker.lease_s,
+        room=room_of(
+            settings.raster.scratch_dir,
+            limit_bytes=settings.worker.memory_limit_bytes,
+            reserve_bytes=settings.worker.memory_reserve_bytes,
+            group=app.memory_watch.group,
+        ),
+        explain_loss=partial(explain_loss, app.memory_watch),
+    )
     app.ledgers[LEDGER] = ledger
     catalogue = Catalogue(business)
     store = open_store(settings.storage)

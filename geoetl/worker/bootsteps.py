@@ -12,8 +12,10 @@ from celery.utils.log import get_logger
 from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
-from geoetl.tasks.scratch import sweep_scratch
+from geoetl.resources.memory_watch import MemoryWatch
+from geoetl.resources.scratch import sweep
 from geoetl.telemetry import configure_logging
+from geoetl.worker.memory import end_largest
 
 log = get_logger(__name__)
 
@@ -24,6 +26,8 @@ LOOK_S = 0.4
 GRACE_S = 1.1
 #: Seconds between looks for scratch folders whose process is gone: one listing of a folder.
 SWEEP_S = 5.0
+#: How often memory is looked at, in seconds, while there is work: a few reads of /proc.
+MEMORY_LOOK_S = 0.1
 
 
 class RelayStep(ThreadStep):
@@ -72,10 +76,27 @@ class ScratchStep(ThreadStep):
         """Sweep until stopped. A thread of its own: removing gigabytes must not delay a heartbeat."""
         root = app.services.settings.raster.scratch_dir
         while True:
-            for folder in sweep_scratch(root):
-                log.info("scratch folder of a killed process removed folder=%s", folder.name)
+            if removed := sweep(root):
+                log.info("scratch folders of killed processes removed count=%s", removed)
             if self._stop.wait(SWEEP_S):
                 return
+
+
+class MemoryStep(ThreadStep):
+    """Ends a process that takes more memory than there is, before the kernel ends any."""
+
+    label = "geoetl-memory"
+
+    def loop(self, app: Any) -> None:
+        """Watch until stopped."""
+        watch: MemoryWatch = app.memory_watch
+        while not self._stop.wait(MEMORY_LOOK_S):
+            if not active_requests() or (found := watch.tight()) is None:
+                continue
+            try:
+                end_largest(app, watch, found)
+            except app.database_errors as exc:
+                log.warning("memory runs out (%s), and the database is away: %r", found, exc)
 
 
 def _end(app: Any, overdue: Overdue) -> None:
@@ -98,6 +119,7 @@ def install_bootsteps(app: Any) -> None:
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
     app.steps["worker"].add(ScratchStep)
+    app.steps["worker"].add(MemoryStep)
     # Plain Celery tasks on the same workers: the backend keeps their leases.
     app.steps["worker"].add(LeaseStep)
 

@@ -64,7 +64,7 @@ def test_a_working_installation_is_healthy_and_nothing_is_left_behind(installati
     assert done.returncode == 0
     assert {each["component"] for each in found} >= {
         "database app", "database business", "schema app", "schema business", "catalogue", "storage bronze",
-        "invariants", "storage silver", "broker", "queue standard", "queue gdal", "gdal", "scratch",
+        "invariants", "storage silver", "broker", "queue standard", "queue gdal", "gdal", "scratch", "memory",
         "clock of database app",
         "clock of storage silver",
     }  # fmt: skip
@@ -133,6 +133,13 @@ def test_a_queue_that_locks_too_briefly_and_dead_letters_are_named(installation:
         finally:
             with namespace.clients.admin() as admin:
                 admin.delete_queue("brief")
+
+
+def test_a_worker_of_too_little_memory_is_told(installation: Installation):
+    found = answers(installation, GEOETL_WORKER__MEMORY_LIMIT_BYTES=str(2**30), GEOETL_WORKER__CONCURRENCY="4")
+
+    assert (found["memory"].state, found["memory"].cause) == ("degraded", "memory-small")
+    assert found["memory"].detail.startswith("0.8 GiB for tasks, of the ")
 
 
 def test_a_missing_queue_and_a_missing_scratch_folder_are_named(installation: Installation):

@@ -9,8 +9,9 @@ WITH claimed AS (
       AND s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END
       AND ((t.state = 'ready' AND t.next_attempt_at <= now()) OR (t.state = 'running' AND t.lease_until < now()))
       AND t.attempt < t.max_attempts
+      AND (%(most_bytes)s::bigint IS NULL OR coalesce(t.memory_bytes, 0) <= %(most_bytes)s)
     RETURNING t.id, t.run_id, t.stage_no, t.idx, t.name, t.label, t.attempt, t.max_attempts, t.time_limit_s, t.input,
-              s.name AS stage_name
+              t.memory_bytes, coalesce(t.error ->> 'code', '') AS last_error, s.name AS stage_name
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
     SELECT r.job_id, c.run_id, c.stage_no, c.id, c.idx, c.attempt, %(worker)s, 'task started',
@@ -18,8 +19,34 @@ WITH claimed AS (
     FROM claimed c JOIN geoetl.run r ON r.id = c.run_id
 )
 SELECT c.attempt, c.max_attempts, c.run_id, c.stage_no, c.stage_name, c.idx, c.name, c.label, c.time_limit_s, c.input,
-       r.job_id, r.sequence, r.state
+       r.job_id, r.sequence, r.state, c.memory_bytes, c.last_error
 FROM claimed c JOIN geoetl.run r ON r.id = c.run_id
+
+-- wanted --
+-- The memory that a task needs which could be claimed now; no row where it could not.
+SELECT t.memory_bytes
+FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+WHERE t.id = %(id)s AND s.state = 'running' AND t.memory_bytes IS NOT NULL AND t.attempt < t.max_attempts
+  AND ((t.state = 'ready' AND t.next_attempt_at <= now()) OR (t.state = 'running' AND t.lease_until < now()))
+
+-- postpone --
+-- There is no room for a task here and now: ring again later, here or elsewhere. No attempt is spent.
+WITH later AS (
+    UPDATE geoetl.task
+    SET next_attempt_at = now() + make_interval(secs => %(delay_s)s), published_at = NULL, resends = 0
+    WHERE id = %(id)s AND state = 'ready' AND next_attempt_at <= now()
+    RETURNING id, run_id, stage_no, idx, attempt, next_attempt_at
+), bell AS (
+    INSERT INTO geoetl.outbox (source, ref, not_before)
+    SELECT 'task', id, next_attempt_at FROM later
+    RETURNING pg_notify('geoetl_outbox', '')
+), logged AS (
+    INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
+    SELECT r.job_id, l.run_id, l.stage_no, l.id, l.idx, l.attempt, %(worker)s, 'task waits for memory',
+           %(why)s::jsonb || jsonb_build_object('delay_s', round(%(delay_s)s::numeric, 3))
+    FROM later l JOIN geoetl.run r ON r.id = l.run_id
+)
+SELECT (SELECT count(*) FROM later), (SELECT count(*) FROM bell)
 
 -- finish --
 -- Record the result and lower the barrier; the last task rings for the callback. The barrier is lowered in every state
@@ -44,7 +71,7 @@ WITH done AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
     SELECT %(job_id)s, run_id, stage_no, id, idx, attempt, worker, 'task succeeded',
            jsonb_build_object('seconds', round(extract(epoch FROM finished_at - started_at)::numeric, 3),
-                              'remaining', (SELECT remaining FROM barrier))
+                              'remaining', (SELECT remaining FROM barrier)) || %(measured)s::jsonb
     FROM done
 )
 SELECT (SELECT count(*) FROM done), (SELECT remaining FROM barrier), (SELECT count(*) FROM bell)
@@ -147,6 +174,12 @@ SELECT t.id, t.worker, t.attempt, s.state NOT IN ('running', 'completing')
 FROM unnest(%(ids)s::uuid[], %(workers)s::text[]) AS live (id, worker)
 JOIN geoetl.task t ON t.id = live.id AND t.worker = live.worker AND t.state = 'running'
 JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
+
+-- expected --
+-- What live processes work on, and the memory that it was expected to need.
+SELECT t.id, t.worker, t.label, t.attempt, t.memory_bytes
+FROM unnest(%(ids)s::uuid[], %(workers)s::text[]) AS live (id, worker)
+JOIN geoetl.task t ON t.id = live.id AND t.worker = live.worker AND t.state = 'running'
 
 -- must_stop --
 -- Whether an attempt has lost its task or works for a closed stage.

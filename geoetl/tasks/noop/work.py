@@ -15,8 +15,11 @@ def count(given: CountInput, ctx: TaskContext) -> CountOutput:
 
 def work(given: WorkInput, ctx: TaskContext) -> WorkOutput:
     """Stay busy, then square the index."""
+    # Not zeros: the kernel would give them no memory before they are changed.
+    held = b"\1" * (given.hold_bytes >> ctx.shrink)
     until = time.monotonic() + given.seconds
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(_STEP_S, left))  # being busy is what this task is for
         ctx.checkpoint()
+    del held
     return WorkOutput(square=given.index**2)

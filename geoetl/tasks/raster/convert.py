@@ -1,6 +1,5 @@
 """Make one COG of one source: fetch, write, validate, upload."""
 
-import resource
 from pathlib import Path
 
 import rasterio
@@ -16,6 +15,7 @@ from geoetl.gdal.sources import driver_of, open_source
 from geoetl.models.bigcog import SharedCog
 from geoetl.models.raster import BlobFacts, CogProduct, ConvertInput, RasterFacts
 from geoetl.models.refs import BlobRef
+from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, encode_cog
@@ -41,7 +41,7 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         SystemFault: ``cog-differs``: what was written is not what it should be.
         TransientError: ``scratch-full``, or the storage is away.
     """
-    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=_room_bytes(task))
+    path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room_bytes(task))
     nodata = nodata_value(task.nodata)
     profile = choose_profile(
         task.profile,
@@ -52,22 +52,31 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
     )
     cog = ctx.scratch / "cog.tif"
-    with open_source(path, task.source, source_crs=task.source_crs, nodata=nodata, threads=ctx.threads) as src:
+    with open_source(
+        path,
+        task.source,
+        source_crs=task.source_crs,
+        nodata=nodata,
+        threads=ctx.threads,
+        cache_bytes=ctx.cache_bytes,
+    ) as src:
         if task.target_crs is None:
             problem = _bands_problem(task, path)
             ctx.log.info("cog is written", source=task.source, by=f"GDAL: {problem}" if problem else "bands")
-            checks = _write(src, cog, profile, task.source, ctx, shared=None if problem else _shared_cog(task))
+            checks = write_cog(src, cog, profile, task.source, ctx, shared=None if problem else _shared_cog(task))
         else:
             warped = ctx.scratch / "warped.tif"
             warp_to(src, warped, task.target_crs, task.source, ctx, resampling=profile.warp_resampling)
-            with open_raster(GdalAccess(str(warped), {}), task.source, threads=ctx.threads) as intermediate:
-                checks = _write(intermediate, cog, profile, task.source, ctx)
+            with open_raster(
+                GdalAccess(str(warped), {}), task.source, threads=ctx.threads, cache_bytes=ctx.cache_bytes
+            ) as intermediate:
+                checks = write_cog(intermediate, cog, profile, task.source, ctx)
             warped.unlink()
     path.unlink()
-    return _upload(task, cog, profile, checks, ctx)
+    return upload_cog(task, cog, profile, checks, ctx)
 
 
-def _room_bytes(task: ConvertInput) -> int:
+def room_bytes(task: ConvertInput) -> int:
     """Scratch that the COG may need and its tiles before it, and as much for a reprojected intermediate file."""
     decoded, source = task.facts.decoded_bytes, task.facts.blob.size_bytes
     cog = min(int(decoded * _COG_BYTES_PER_DECODED_BYTE), source * _COG_BYTES_PER_SOURCE_BYTE)
@@ -89,7 +98,7 @@ def _bands_problem(task: ConvertInput, path: Path) -> str | None:
     )
 
 
-def _write(
+def write_cog(
     src: DatasetReader,
     cog: Path,
     profile: CogProfile,
@@ -126,9 +135,10 @@ def _shared_cog(task: ConvertInput) -> SharedCog:
     )
 
 
-def _upload(
+def upload_cog(
     task: ConvertInput, cog: Path, profile: CogProfile, checks: dict[str, bool], ctx: TaskContext
 ) -> CogProduct:
+    """Upload a COG that was checked, and its thumbnail; the file is removed."""
     target = attempt_path(task.target, ctx.token.attempt)
     size_bytes, digest = cog.stat().st_size, sha256_of(cog)
     facts = read_facts(GdalAccess(str(cog), {}), BlobFacts(size_bytes=size_bytes, etag=""), target)
@@ -156,8 +166,7 @@ def _upload(
         is_reprojected=task.target_crs is not None,
         software={"GDAL": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
         checks=checks,
-        # Linux counts in KiB.
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
     )
 
 

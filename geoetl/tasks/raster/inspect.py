@@ -14,7 +14,7 @@ from geoetl.gdal.header import facts_of, nodata_value
 from geoetl.gdal.layout import ReadRange, check_tiff_layout
 from geoetl.gdal.open import gdal_words
 from geoetl.gdal.sources import driver_of, open_blob_source, open_source
-from geoetl.gdal.windows import blocks, pieces
+from geoetl.gdal.windows import PIECE_BYTES, blocks, pieces
 from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput, RasterFacts
 from geoetl.storage.base import BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
@@ -42,10 +42,15 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
         if driver_of(path, task.source) == "GTiff":
             _check_layout(read, properties.size_bytes, task.source)
     with open_source(
-        path, task.source, source_crs=task.source_crs, nodata=nodata_value(task.nodata), threads=ctx.threads
+        path,
+        task.source,
+        source_crs=task.source_crs,
+        nodata=nodata_value(task.nodata),
+        threads=ctx.threads,
+        cache_bytes=ctx.cache_bytes,
     ) as src:
         facts, acquisition = _read_header(src, task, properties)
-        statistics = _read_everything(src, task.source, str(path), ctx)
+        statistics = read_everything(src, task.source, str(path), ctx)
     ctx.log.info("source inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
     return InspectOutput(
         facts=facts,
@@ -113,11 +118,15 @@ def _check_layout(read: ReadRange, size_bytes: int, ref: str) -> None:
         )
 
 
-def _read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
-    """Statistics of every band, from every pixel."""
+def read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
+    """Statistics of every band, from every pixel.
+
+    Raises:
+        BadData: ``corrupt-block``, ``only-nodata``.
+    """
     statistics = [RunningStatistics() for _ in src.indexes]
     is_masked = [MaskFlags.all_valid not in flags for flags in src.mask_flag_enums]
-    for piece in pieces(src):
+    for piece in pieces(src, piece_bytes=PIECE_BYTES >> ctx.shrink):
         ctx.checkpoint()
         try:
             values = src.read(window=piece)

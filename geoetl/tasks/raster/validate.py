@@ -14,7 +14,7 @@ from rio_cogeo.cogeo import cog_validate
 from geoetl.errors import SystemFault
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.open import gdal_errors, open_raster
-from geoetl.gdal.windows import pieces
+from geoetl.gdal.windows import PIECE_BYTES, pieces
 from geoetl.storage.base import GdalAccess
 from geoetl.tasks.context import TaskContext
 
@@ -37,7 +37,7 @@ def validate_cog(cog: Path, src: DatasetReader, ref: str, ctx: TaskContext, *, i
     """
     access = GdalAccess(str(cog), {})
     checks = {"strict_cog": is_strict_cog(access, width=src.width)}
-    with open_raster(access, ref, threads=ctx.threads) as dst:
+    with open_raster(access, ref, threads=ctx.threads, cache_bytes=ctx.cache_bytes) as dst:
         checks |= compare_headers(src, dst)
         if checks["size_equal"]:
             with gdal_errors(ref, "Reading back the COG of", code="cog-unreadable", error=SystemFault):
@@ -134,7 +134,7 @@ def _tags_kept(src: DatasetReader, dst: DatasetReader) -> bool:
 def _compare_pixels(src: DatasetReader, dst: DatasetReader, ctx: TaskContext, *, is_lossy: bool) -> dict[str, bool]:
     has_masks = any(MaskFlags.all_valid not in flags for flags in dst.mask_flag_enums)
     pixels_equal = masks_equal = True
-    for piece in pieces(dst):
+    for piece in pieces(dst, piece_bytes=PIECE_BYTES >> ctx.shrink):
         ctx.checkpoint()
         written = dst.read(window=piece)
         if not is_lossy:

@@ -16,7 +16,9 @@ from geoetl.tasks.context import TaskContext
 _CHUNK_BYTES = 4 * 1024 * 1024
 
 
-def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int = 0) -> tuple[Path, BlobProperties]:
+def fetch_source(
+    ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int = 0, name: str = "source.bin"
+) -> tuple[Path, BlobProperties]:
     """A local copy of a source blob, of exactly the version that was checked at submit, and what the store says of it.
 
     Args:
@@ -24,13 +26,13 @@ def fetch_source(ref: BlobRef, etag: str, ctx: TaskContext, *, more_bytes: int =
         etag: Its ETag at submit.
         ctx: Owns the scratch folder; it is removed with the attempt.
         more_bytes: Room the task needs besides the copy.
+        name: Of the copy. A plain name of ours: GDAL treats some names specially, and a user's name is data.
 
     Raises:
         BadData: ``source-changed``: replaced or deleted since submit.
         TransientError: ``scratch-full``: this worker has no room now; another may have.
     """
-    # A plain name of ours: GDAL treats some names specially, and a user's name is data.
-    path = ctx.scratch / "source.bin"
+    path = ctx.scratch / name
     try:
         require_space(ctx.scratch, ctx.store.properties(ref).size_bytes + more_bytes, ref)
         return path, ctx.store.download(ref, path, etag=etag)
@@ -47,9 +49,10 @@ def require_space(folder: Path, needed_bytes: int, ref: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise TransientError(
-            f"Working on {ref} needs {needed_bytes / 1e9:,.2f} GB of scratch; there are {free / 1e9:,.2f} GB.",
+            f"Working on {ref} needs {needed_bytes / 1e9:,.2f} GB of scratch in {folder.parent}; "
+            f"{free / 1e9:,.2f} GB are free.",
             code="scratch-full",
-            hint="It is tried again later; give the workers a larger scratch volume if this stays.",
+            hint="It is tried again later. If this stays, set GEOETL_RASTER__SCRATCH_DIR to a larger volume.",
         )
 
 

@@ -52,8 +52,7 @@ def build_item(
         "processing:lineage": _lineage(product),
         "processing:software": {name or software: version or "unknown", **product.software},
         "processing:datetime": _rfc3339(processed_at),
-        "geoetl:source": str(product.source),
-        "geoetl:source_etag": item.inspected.facts.blob.etag,
+        **_source(item),
         "geoetl:job_id": job_id,
         "geoetl:run_id": run_id,
     }
@@ -82,7 +81,17 @@ def build_item(
     # The schema asks for this link wherever an item names its collection. Relative to the item's address in any STAC
     # API (collections/C/items/I); the API that serves the item writes its own.
     document["links"] = [{"rel": "collection", "href": f"../../{collection}", "type": "application/json"}]
+    document["links"] += [{"rel": "derived_from", "href": store.href(source)} for source in product.sources]
     return document
+
+
+def _source(item: ItemInput) -> dict[str, Any]:
+    if sources := item.product.sources:
+        return {"geoetl:sources": [str(source) for source in sources]}
+    return {
+        "geoetl:source": str(item.product.source),
+        "geoetl:source_etag": item.inspected.facts.blob.etag,
+    }
 
 
 def _data_asset(item: ItemInput, store: BlobStore) -> pystac.Asset:
@@ -155,11 +164,13 @@ def _resolution_m(facts: RasterFacts) -> float | None:
 def _lineage(product: CogProduct) -> str:
     facts = product.facts
     target = f"EPSG:{facts.epsg}" if facts.epsg else "another CRS"
+    written = f"Cloud Optimized GeoTIFF (profile {product.profile}, overviews by {product.overview_resampling})"
+    if product.sources:
+        return (
+            f"{len(product.sources)} sources on one grid became a {written}, validated strictly and compared to them."
+        )
     how = f"reprojected to {target} and converted" if product.is_reprojected else "converted"
-    return (
-        f"{product.source.name} was {how} to a Cloud Optimized GeoTIFF (profile {product.profile}, overviews by "
-        f"{product.overview_resampling}), validated strictly and compared with what it was made of."
-    )
+    return f"{product.source.name} was {how} to a {written}, validated strictly and compared with what it was made of."
 
 
 def _rfc3339(moment: dt.datetime) -> str:

@@ -1,5 +1,6 @@
 """Leases are kept, and attempts learn that they must stop."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_look_tells_which_attempts_must_stop(engine):
     assert look(engine.services.connections(), live) == [Held(live[0], 1, must_stop=True)]
 
 
-def test_a_checkpoint_rides_over_a_database_that_is_away(engine, tmp_path):
+def test_a_checkpoint_rides_over_a_database_that_is_away(engine):
     submission = engine.start_work_stage(tasks=1)
     claim = claim_work(engine)
     outages = [DatabaseUnavailable("away")]
@@ -58,7 +59,7 @@ def test_a_checkpoint_rides_over_a_database_that_is_away(engine, tmp_path):
         return engine.services.connections()
 
     services = replace(engine.services, ledger=StageLedger(connections, lease_s=30))
-    attempt = Attempt(services, None, claim, tmp_path, ask_every_s=0)
+    attempt = Attempt(services, None, claim, ExitStack(), ask_every_s=0)
 
     attempt.checkpoint()
     assert outages == [], "it asked, and went on"

@@ -11,7 +11,15 @@ import pytest
 import structlog
 
 from geoetl.models.refs import BlobRef, RunId, Tier
-from geoetl.storage.base import BlobChanged, BlobExists, BlobNotFound, BlobProperties, GdalAccess, StagedBlock
+from geoetl.storage.base import (
+    BlobChanged,
+    BlobExists,
+    BlobNotFound,
+    BlobProperties,
+    GdalAccess,
+    GdalAccessToMany,
+    StagedBlock,
+)
 from geoetl.tasks.context import Publication, PublicationToken
 
 RUN = RunId("5f0c3d9e")
@@ -113,6 +121,9 @@ class FolderStore:
     def gdal_access(self, ref: BlobRef, *, life_s: int) -> GdalAccess:
         return GdalAccess(str(self.path(ref)), {"FOLDER_STORE_LIFE_S": str(life_s)})
 
+    def gdal_access_to(self, refs: Sequence[BlobRef], *, life_s: int) -> GdalAccessToMany:
+        return GdalAccessToMany(tuple(str(self.path(ref)) for ref in refs), {"FOLDER_STORE_LIFE_S": str(life_s)})
+
     def ensure_container(self, tier: Tier, container: str) -> None:
         (self._root / tier / container).mkdir(parents=True, exist_ok=True)
 
@@ -162,6 +173,8 @@ class PlainContext:
     token: PublicationToken = TOKEN
     threads: int = 1
     access_life_s: int = 3600
+    shrink: int = 0
+    cache_bytes: int = 64 * 1024**2
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
 

@@ -192,6 +192,28 @@ def test_gdal_reads_the_blob_it_was_given_access_to(store: BlobStore, container:
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_gdal_reads_several_blobs_at_once_and_no_other(store: BlobStore, container: str, tmp_path: Path):
+    refs = [BlobRef.of("silver", container, path) for path in AWKWARD_PATHS]
+    for number, ref in enumerate(refs):
+        with rasterio.open(
+            tmp_path / "a.tif", "w", driver="GTiff", width=64, height=64, count=1, dtype="uint16"
+        ) as dst:
+            dst.write(np.full((1, 64, 64), number, dtype="uint16"))
+        store.upload(ref, tmp_path / "a.tif", content_type="image/tiff")
+    store.upload(BlobRef.of("silver", container, "secret.tif"), tmp_path / "a.tif", content_type="image/tiff")
+
+    access = store.gdal_access_to(refs, life_s=60)
+
+    with rasterio.Env(**access.options):
+        for number, path in enumerate(access.paths):
+            with rasterio.open(path) as src:
+                assert (src.read() == number).all()
+        address, _, signature = access.paths[0].partition("?")
+        with pytest.raises(rasterio.RasterioIOError):
+            rasterio.open(f"{address.partition(container)[0]}{container}/secret.tif?{signature}")
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_gdal_sees_a_replaced_blob(store: BlobStore, container: str, tmp_path: Path):
     ref = BlobRef.of("silver", container, "replaced.tif")
     for size in (16, 48):

@@ -62,7 +62,7 @@ def test_a_stage_compiles_into_a_chord_that_carries_its_arguments():
     chord = compiled(*(TaskCall(TaskName.NOOP_WORK, WorkInput(index=n)) for n in range(3)))
 
     assert [(task.task, task.args, task.options["queue"]) for task in chord.tasks] == [
-        ("noop.work", ({"index": n, "seconds": 0.0},), "standard") for n in range(3)
+        ("noop.work", ({"index": n, "seconds": 0.0, "hold_bytes": 0},), "standard") for n in range(3)
     ]
     assert (chord.body.task, chord.body.args, chord.body.immutable) == (COMPLETE_STAGE, ("r", 0), True)
 

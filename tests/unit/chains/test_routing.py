@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoetl.chains.routing import route_raster
+from geoetl.chains.routing import route_band, route_raster
 from geoetl.config.raster import RasterSettings
 from geoetl.models.raster import BandFacts, BlobFacts, RasterFacts
 
@@ -35,6 +35,22 @@ def test_the_reason_names_shape_size_and_limit():
     route = route_raster(raster(2000, 1000, "uint8", "uint8"), LIMITS)
 
     assert route.reason == "2000 x 1000 x 2 uint8 = 3.81 MiB decoded, over the limit of 977 KiB"
+
+
+def test_a_striped_raster_needs_memory_for_its_whole_rows():
+    tiled = raster(20_000, 40_000, "uint16", "uint16", "uint16")
+    striped = tiled.model_copy(update={"block_shape": (1, 20_000)})
+    routes = [route_band(facts, LIMITS, bands=10) for facts in (tiled, striped)]
+
+    assert [round(route.memory_bytes / 2**20) for route in routes] == [400, 573]
+
+
+def test_the_expected_time_follows_size_and_profile_and_the_limit_follows_it():
+    fast, slow = (route_raster(raster(40_000, 40_000, "uint8"), LIMITS, profile=name) for name in ("raw", "deflate"))
+
+    assert (fast.expected_s, slow.expected_s) == (38, 90)
+    assert slow.time_limit_s == 600
+    assert route_raster(raster(200_000, 40_000, "uint8"), LIMITS, profile="deflate").time_limit_s == 1795
 
 
 def test_a_larger_raster_may_take_longer_up_to_half_a_day():

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from rasterio.io import DatasetReader
 
 from geoetl.errors import SystemFault
-from geoetl.gdal.header import nodata_value
-from geoetl.gdal.sources import open_blob_source
 from geoetl.models.bigcog import AssembledCog, AssembleInput, BandReceipt
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobExists, BlobNotFound, BlobProperties
@@ -24,6 +22,7 @@ from geoetl.tasks.raster.cog.parts import Part, parts_prefix
 from geoetl.tasks.raster.cog.product import describe_product
 from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
+from geoetl.tasks.raster.cog.source import open_shared
 from geoetl.tasks.raster.cog.template import make_template
 from geoetl.tasks.raster.cog.top import TopLevels
 from geoetl.tasks.raster.convert import COG_CONTENT_TYPE
@@ -45,18 +44,9 @@ def assemble_cog(task: AssembleInput, ctx: TaskContext) -> AssembledCog:
     """
     cog = task.cog
     statistics = _statistics(task.receipts)
-    with open_blob_source(
-        ctx.store,
-        cog.source,
-        ctx.scratch,
-        etag=cog.etag,
-        life_s=ctx.access_life_s,
-        source_crs=cog.source_crs,
-        nodata=nodata_value(cog.nodata),
-        threads=ctx.threads,
-    ) as src:
+    with open_shared(cog, ctx) as src:
         require_data(src, statistics, cog.source)
-        recipe = make_recipe(src, cog, threads=ctx.threads)
+        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
         assembly = _Assembly(task, src, recipe, ctx)
         stored = _earlier_commit(cog.target, ctx) or assembly.commit()
         product = describe_product(cog, src, recipe.profile, stored, ctx)

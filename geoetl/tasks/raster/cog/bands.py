@@ -1,16 +1,14 @@
 """Encode one band of rows: its tiles of every level that it can make alone, and its strip of the next."""
 
-import resource
 from collections.abc import Callable, Sequence
 
 from rasterio.io import DatasetReader
 
-from geoetl.gdal.header import nodata_value
 from geoetl.gdal.open import gdal_errors
-from geoetl.gdal.sources import open_blob_source
 from geoetl.gdal.windows import window
 from geoetl.models.bigcog import BandInput, BandReceipt, SharedCog
 from geoetl.models.refs import BlobRef
+from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.cog.blocks import BlockStager, BlockTarget, block_bytes
 from geoetl.tasks.raster.cog.layout import LevelSpan
@@ -20,6 +18,7 @@ from geoetl.tasks.raster.cog.pixels import Pixels, beside, stack
 from geoetl.tasks.raster.cog.pyramid import build_pyramid
 from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
+from geoetl.tasks.raster.cog.source import open_shared
 from geoetl.tasks.raster.statistics import RunningStatistics
 
 
@@ -34,17 +33,8 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         TransientError: The storage is away.
     """
     cog = task.cog
-    with open_blob_source(
-        ctx.store,
-        cog.source,
-        ctx.scratch,
-        etag=cog.etag,
-        life_s=ctx.access_life_s,
-        source_crs=cog.source_crs,
-        nodata=nodata_value(cog.nodata),
-        threads=ctx.threads,
-    ) as src:
-        recipe = make_recipe(src, cog, threads=ctx.threads)
+    with open_shared(cog, ctx) as src:
+        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
         statistics = [RunningStatistics() for _ in src.indexes]
         part = make_band(src, recipe, cog, task.band, ctx, store=ctx.store, statistics=statistics)
     left = store_part(part, cog.target, task.band, recipe, ctx)
@@ -56,8 +46,7 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
         part=left,
         staged_bytes=staged_bytes,
         moments=tuple(band.moments() for band in statistics),
-        # Linux counts in KiB.
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
     )
 
 

@@ -1,7 +1,5 @@
 """A COG that is in its place: read back, checked, described."""
 
-import resource
-
 import rasterio
 from rasterio.io import DatasetReader
 
@@ -10,6 +8,7 @@ from geoetl.gdal.header import facts_of
 from geoetl.gdal.open import open_raster
 from geoetl.models.bigcog import SharedCog
 from geoetl.models.raster import BlobFacts, CogProduct
+from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobProperties
 from geoetl.storage.paths import thumbnail_ref
 from geoetl.tasks.context import TaskContext
@@ -58,6 +57,5 @@ def describe_product(
         overview_resampling=profile.overview_resampling,
         software={"GDAL": rasterio.__gdal_version__, "rasterio": rasterio.__version__},
         checks=checks,
-        # Linux counts in KiB.
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_rss_bytes=peak_rss_bytes(),
     )

@@ -33,14 +33,15 @@ class Recipe:
         return Pixels(src.read(window=window), src.read_masks(1, window=window) if self.has_mask else None)
 
 
-def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: bool = True) -> Recipe:
+def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: bool = True, shrink: int = 0) -> Recipe:
     """The recipe of a source that is open, with the job's CRS and nodata.
 
     Args:
         src: The source.
-        cog: What the job says.
-        threads: Of GDAL.
+        cog: What every task of the COG knows.
+        threads: For encoding.
         verifies: Whether tiles are read back as soon as they are encoded.
+        shrink: Hold ``2**shrink`` times less at once; panels do not show in the file.
 
     Raises:
         BadData: ``profile-unsuitable`` or ``resampling-unsuitable``.
@@ -61,7 +62,7 @@ def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: b
         band_rows=cog.band_rows,
         is_striped=cog.is_striped,
         blocksize=cog.blocksize,
-        chunk_bytes=cog.chunk_bytes,
+        chunk_bytes=cog.chunk_bytes >> shrink,
     )
     rule = _rule(src, profile)
     has_mask = rule.mask_kind == "internal"

@@ -39,7 +39,7 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
         SystemFault: ``unwritable``: GDAL cannot describe the COG.
     """
     # Whoever reads the file back whole needs no tile read back before.
-    recipe = make_recipe(src, cog, threads=ctx.threads, verifies=False)
+    recipe = make_recipe(src, cog, threads=ctx.threads, verifies=False, shrink=ctx.shrink)
     layout = recipe.layout
     contents = Contents(layout, has_mask=recipe.has_mask)
     tiles = _BlockFile(path.with_suffix(".tiles"))
