@@ -86,8 +86,9 @@ start_emulator() {
   "$HOME_DIR/venv/bin/python" -m geoetl.emulator --port 0 --ready-file "$scratch/emulator" >"$REPORT/emulator.log" 2>&1 &
   started+=($!)
   until [[ -s $scratch/emulator ]]; do sleep 0.1; done
-  export CELERY_SUITE_CONNECTION_STRING
-  CELERY_SUITE_CONNECTION_STRING=$(<"$scratch/emulator")
+  local port
+  port=$(sed -E 's/.*localhost:([0-9]+).*/\1/' "$scratch/emulator")
+  export TEST_BROKER=servicebus://RootManageSharedAccessKey:SAS_KEY_VALUE@localhost:$port
 }
 
 mkdir -p "$REPORT"
@@ -101,7 +102,7 @@ export PATH=$HOME_DIR/venv/bin:$PATH PYTHONPATH=$scratch:$ROOT/scripts PYTHONFAU
 
 case ${BROKER_URL:-redis} in
   redis) export TEST_BROKER=redis://127.0.0.1:$REDIS_PORT/0 ;;
-  emulator) start_emulator; export TEST_BROKER=servicebus:// ;;
+  emulator) start_emulator ;;
   *) export TEST_BROKER=$BROKER_URL ;;
 esac
 case ${BACKEND_URL:-postgres} in

@@ -4,7 +4,6 @@
 ``report junit.xml``.
 """
 
-import json
 import os
 import sys
 from collections import Counter
@@ -33,22 +32,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+def pytest_load_initial_conftests() -> None:
     """Make the suite's apps ours where the backend is; its conftest reads the address at import."""
     backend = os.environ["TEST_BACKEND"]
-    overrides: dict[str, Any] = {}
-    if connection_string := os.environ.get("CELERY_SUITE_CONNECTION_STRING"):
-        import geoetl.transport  # noqa: F401 - registers `servicebus` with kombu
+    if os.environ["TEST_BROKER"].startswith("servicebus:"):
+        import geoetl.transport  # noqa: F401 - registers the scheme with kombu
 
-        overrides["broker_transport_options"] = {"connection_string": connection_string}
     if backend.startswith("geoetl"):
         from celery.contrib.testing import app as testing_app
 
         from geoetl.backend.app import OutboxCelery
 
         testing_app.Celery = OutboxCelery
-    if overrides:
-        Path(early_config.rootpath, "integration-tests-config.json").write_text(json.dumps(overrides))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

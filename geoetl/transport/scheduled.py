@@ -3,12 +3,14 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusReceivedMessage
 
+from geoetl.transport import sdk
 from geoetl.transport.messages import UnreadableMessageError, from_service_bus
 
 logger = logging.getLogger(__name__)
@@ -44,9 +46,11 @@ def _on_service(state: Any) -> Iterator[dict[str, Any]]:
         return
     for queue in consumer.queues:
         try:
-            with namespace.clients.puller(consumer.channel.entity(queue.name)) as receiver:
-                messages = receiver.peek_messages(PEEK_LIMIT)
-        except AzureError as error:
+            # Not the public receiver: opening and closing one takes a second, and the worker's loop waits here.
+            link = sdk.ControlLink(namespace.clients.control_receiver(consumer.channel.entity(queue.name)))
+            with closing(link):
+                messages = link.peek(PEEK_LIMIT)
+        except (AzureError, OSError) as error:
             logger.warning("cannot look for scheduled tasks in %s: %s", queue.name, error)
             continue
         now = datetime.now(UTC)

@@ -3,11 +3,12 @@
 from typing import Any, Final
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
 
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.sdk.opening import open_link
 from geoetl.transport.sdk.private import PyamqpTransport
+from geoetl.transport.sockets import close_socket
 
 #: The limit of Standard namespaces, and of a batch on any namespace that does not say otherwise.
 STANDARD_MESSAGE_LIMIT_BYTES: Final = 256 * 1024
@@ -31,6 +32,14 @@ class ControlLink:
     def renew(self, tokens: list[UUID], *, timeout_s: float) -> None:
         """Renew several locks in one request; one dead token fails them all with MessageLockLostError."""
         self._receiver._renew_locks(*tokens, timeout=timeout_s)
+
+    def peek(self, limit: int) -> list[ServiceBusReceivedMessage]:
+        """The oldest messages of the queue, scheduled ones too, unlocked and unchanged."""
+        return self._receiver.peek_messages(limit)
+
+    def close(self) -> None:
+        """Drop the connection without a farewell, which would take half a second."""
+        close_socket(self.sock)
 
     def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """Settle by lock token; MessageLockLostError may also mean that an earlier settlement was applied after all."""
