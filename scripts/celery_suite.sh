@@ -86,9 +86,10 @@ start_emulator() {
   "$HOME_DIR/venv/bin/python" -m geoetl.emulator --port 0 --ready-file "$scratch/emulator" >"$REPORT/emulator.log" 2>&1 &
   started+=($!)
   until [[ -s $scratch/emulator ]]; do sleep 0.1; done
-  local port
-  port=$(sed -E 's/.*localhost:([0-9]+).*/\1/' "$scratch/emulator")
-  export TEST_BROKER=servicebus://RootManageSharedAccessKey:SAS_KEY_VALUE@localhost:$port
+  # A URL and not a connection string: one test starts a worker without an app.
+  export TEST_BROKER
+  TEST_BROKER=$(sed -E 's#^Endpoint=sb://([^;]+);SharedAccessKeyName=([^;]+);SharedAccessKey=([^;]+);.*#servicebus://\2:\3@\1#' \
+    "$scratch/emulator")
 }
 
 mkdir -p "$REPORT"
