@@ -4,6 +4,7 @@
 ``report junit.xml``.
 """
 
+import json
 import os
 import sys
 from collections import Counter
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests() -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Make the suite's apps ours where the backend is; its conftest reads the address at import."""
     backend = os.environ["TEST_BACKEND"]
     if os.environ["TEST_BROKER"].startswith("servicebus:"):
@@ -44,6 +45,9 @@ def pytest_load_initial_conftests() -> None:
         from geoetl.backend.app import OutboxCelery
 
         testing_app.Celery = OutboxCelery
+        # Celery's default, which two tests expect; ours is True.
+        settings = {"task_acks_late": False}
+        Path(early_config.rootpath, "integration-tests-config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

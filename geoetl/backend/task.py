@@ -103,13 +103,23 @@ class FencedTask(Task):
 
     abstract = True
     Request = "geoetl.backend.task:FencedRequest"
-    acks_late = True
+    #: True, unless the task or the application's `task_acks_late` says otherwise.
+    acks_late = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for hook in ("before_start", "__call__", "retry", "on_replace"):
             if hook in cls.__dict__:
                 raise TypeError(f"{cls.__qualname__} overrides {hook}, which carries the fence: a duplicate would run")
+
+    @classmethod
+    def bind(cls, app: Any) -> Any:
+        """As in Celery; a task that was not asked acknowledges late, so that a worker that dies loses none."""
+        if cls.acks_late is None:
+            app.conf.task_acks_late  # noqa: B018 - has the configuration loaded
+            *said, _celerys_own = app._conf.maps
+            cls.acks_late = next((layer["task_acks_late"] for layer in said if "task_acks_late" in layer), True)
+        return super().bind(app)
 
     # ------------------------------------------------------------------ claiming
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:

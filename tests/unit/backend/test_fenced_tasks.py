@@ -53,7 +53,18 @@ def test_a_base_class_keeps_its_options_and_hooks(app):
 
     assert task.seen == "id"
     assert task.acks_late is False
-    assert fenced(Task).acks_late is True
+
+
+@pytest.mark.parametrize(("said", "expected"), [({}, True), ({"task_acks_late": False}, False)])
+def test_tasks_acknowledge_late_unless_the_application_says_otherwise(app, said, expected):
+    app.conf.update(said)
+    assert app.task(same, name="plain", shared=False).acks_late is expected
+    assert app.task(same, name="own", shared=False, acks_late=not expected).acks_late is (not expected)
+
+
+def test_the_configuration_of_an_object_is_heard(app):
+    app.config_from_object({"task_acks_late": False})
+    assert app.task(same, name="plain", shared=False).acks_late is False
 
 
 def test_a_base_class_keeps_its_call(app):
