@@ -75,4 +75,4 @@ def _barrier_once(site: Site, size: int) -> float:
 def _record_quietly(site: Site, spec: Noop | Wide) -> str:
     """Accept a job without sending its messages from here; its run's id."""
     plan, _ = prepare(site.services, spec)
-    return _record(site.services, plan, plan.freeze(site.services.app, 0), force=False).run_id
+    return _record(site.services, plan, plan.freeze(site.services.app, 0), force=False, deadline_s=None).run_id

@@ -1,6 +1,7 @@
 """Memory runs out in real workers: it is shared out, watched, told by its name, and tried again with less."""
 
 import itertools
+import re
 import uuid
 
 import pytest
@@ -80,7 +81,7 @@ def test_who_exceeds_its_estimate_is_ended_before_the_kernel_ends_anybody(instal
 
     (retried,) = told(made, "task retried")
     assert retried["code"] == "out-of-memory"
-    assert "expected were 50 MiB, it took 3" in retried["message"]
+    assert re.search(r"expected were 50 MiB, it took [34]\d\d MiB", retried["message"])
     assert "this worker's processes take" in retried["message"]
     assert sorted(task.attempt for task in work(made)) == [1, 2]
     assert "process ended for want of memory" in worker.log.read_text()

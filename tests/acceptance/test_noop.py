@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 from geoetl.chains.noop import Noop
 from geoetl.worker.client import submit
@@ -50,18 +53,32 @@ def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, w
     job = submit(Noop(tasks=6, seconds=2.0, name=uuid.uuid4().hex), services=installation.services)
     eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
 
-    killed = worker.children()
-    scratch = installation.services.settings.raster.scratch_dir
-    for pid in killed:
-        assert list(scratch.glob(f"geoetl-attempt-*-{pid}-*-*"))
+    for pid in worker.children():
         os.kill(pid, signal.SIGKILL)
 
     assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(6))}
-    eventually(
-        lambda: not any(list(scratch.glob(f"geoetl-attempt-*-{pid}-*-*")) for pid in killed),
-        what="what they left is removed",
-    )
     assert accepted_results(installation, job.submission.run_id) == []
+
+
+def test_a_worker_removes_the_scratch_of_a_process_that_was_killed(installation, workers):
+    code = """if True:
+        import sys, time
+        from pathlib import Path
+        from geoetl.resources.scratch import scratch_folder
+        with scratch_folder(Path(sys.argv[1])) as folder:
+            print(folder, flush=True)
+            time.sleep(60)
+    """
+    root = installation.services.settings.raster.scratch_dir
+    with subprocess.Popen([sys.executable, "-c", code, str(root)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        process.kill()
+    assert left.is_dir()
+
+    workers("sweeper")
+
+    eventually(lambda: not left.exists(), what="the folder of a dead process is removed")
 
 
 def test_a_submit_with_no_worker_rings_and_a_later_worker_finishes(installation, workers):
