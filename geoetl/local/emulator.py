@@ -3,11 +3,12 @@
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import override
 
-from geoetl.local.component import Health
+from geoetl.local.port_service import PortService
 from geoetl.local.ports import HOST, Ports
-from geoetl.local.processes import Process, start, wait_until_ready
 
 #: The first bytes of an AMQP connection that will log in with SASL (AMQP 1.0, part 5.3.2).
 _SASL_HEADER = b"AMQP\x03\x01\x00\x00"
@@ -16,16 +17,16 @@ _SASL_HEADER = b"AMQP\x03\x01\x00\x00"
 _KEY = "geoetl-local-emulator"
 
 
-class Emulator:
+class Emulator(PortService):
     """One emulator: AMQP and administration on one port, queues and messages on disk."""
 
     name = "emulator"
+    title = "The Service Bus emulator"
+    start_timeout_s = 30
 
     def __init__(self, *, folder: Path, ports: Ports, log: Path, record: Path) -> None:
+        super().__init__(ports=ports, log=log, record=record)
         self._folder = folder
-        self._ports = ports
-        self._log = log
-        self._record = record
 
     @property
     def connection_string(self) -> str:
@@ -34,48 +35,29 @@ class Emulator:
         access = f"SharedAccessKeyName=RootManageSharedAccessKey;SharedAccessKey={_KEY}"
         return f"Endpoint={endpoint};{access};UseDevelopmentEmulator=true;"
 
-    def start(self) -> None:
-        """Start it where it does not run.
+    @property
+    @override
+    def address(self) -> str:
+        return f"amqp://{HOST}:{self._ports.of(self.name)}"
 
-        Raises:
-            StartFailed: It did not come up.
-            PortTaken: Another program has its port.
-        """
-        process = Process.read(self._record)
-        if process is None or not process.is_running:
-            port = self._ports.claim(self.name)
-            self._folder.mkdir(parents=True, exist_ok=True)
-            options = ["--port", str(port), "--key", _KEY, "--data", str(self._folder)]
-            command = [sys.executable, "-m", "geoetl.emulator", *options]
-            process = start(command, log=self._log, record=self._record)
-        wait_until_ready(process, self._answers, what="The Service Bus emulator", log=self._log, timeout_s=30)
-        self._ports.confirm(self.name)
+    @override
+    def prepare(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
 
-    def stop(self) -> None:
-        """Stop it; queues and messages stay."""
-        process = Process.read(self._record)
-        if process is not None:
-            process.stop()
-        self._record.unlink(missing_ok=True)
+    @override
+    def command(self, port: int) -> Sequence[str]:
+        options = ["--port", str(port), "--key", _KEY, "--data", str(self._folder)]
+        return [sys.executable, "-m", "geoetl.emulator", *options]
 
-    def remove(self) -> None:
-        """Delete all queues and messages."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def health(self) -> Health:
-        """By the beginning of an AMQP handshake."""
-        process = Process.read(self._record)
-        if process is None or not process.is_running:
-            return Health(state="stopped")
-        address = f"{HOST}:{self._ports.of(self.name)}"
-        if not self._answers():
-            return Health(state="unhealthy", detail=f"speaks no AMQP at {address}")
-        return Health(state="healthy", detail=f"amqp://{address}")
-
-    def _answers(self) -> bool:
+    @override
+    def answers(self) -> bool:
         try:
             with socket.create_connection((HOST, self._ports.of(self.name)), timeout=2) as connection:
                 connection.sendall(_SASL_HEADER)
                 return connection.recv(8).startswith(b"AMQP")
         except OSError:
             return False
+
+    def remove(self) -> None:
+        """Delete all queues and messages."""
+        shutil.rmtree(self._folder, ignore_errors=True)

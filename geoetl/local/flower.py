@@ -3,12 +3,14 @@
 import os
 import sys
 import urllib.request
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import override
 
-from geoetl.local.component import Health, ToolMissing
+from geoetl.local.component import ToolMissing
+from geoetl.local.port_service import PortService
 from geoetl.local.ports import HOST, Ports
-from geoetl.local.processes import Process, start, wait_until_ready
 from geoetl.worker.monitor import flower_command
 
 
@@ -24,63 +26,41 @@ def check_installed() -> None:
         )
 
 
-class Flower:
+class Flower(PortService):
     """One Flower on the loopback address, open to whoever is on this machine."""
 
     name = "flower"
+    title = "Flower"
 
     def __init__(self, *, home: Path, ports: Ports, log: Path, record: Path) -> None:
+        super().__init__(ports=ports, log=log, record=record)
         self._home = home
-        self._ports = ports
-        self._log = log
-        self._record = record
 
     @property
-    def url(self) -> str:
-        """Its address for a browser."""
+    @override
+    def address(self) -> str:
         return f"http://{HOST}:{self._ports.of(self.name)}"
 
-    def start(self) -> None:
-        """Start it where it does not run.
+    @override
+    def prepare(self) -> None:
+        check_installed()
 
-        Raises:
-            ToolMissing: The package is not installed.
-            StartFailed: It did not come up.
-            PortTaken: Another program has its port.
-        """
-        process = Process.read(self._record)
-        if process is None or not process.is_running:
-            check_installed()
-            port = self._ports.claim(self.name)
-            # Flower's buttons use its API, which it opens to nobody unless told to, or signed in.
-            environ = {**os.environ, "GEOETL_HOME": str(self._home), "FLOWER_UNAUTHENTICATED_API": "true"}
-            command = flower_command("--address=" + HOST, f"--port={port}")
-            process = start(command, log=self._log, record=self._record, environ=environ)
-        wait_until_ready(process, self._answers, what="Flower", log=self._log, timeout_s=60)
-        self._ports.confirm(self.name)
+    @override
+    def command(self, port: int) -> Sequence[str]:
+        return flower_command("--address=" + HOST, f"--port={port}")
 
-    def stop(self) -> None:
-        """Stop it; it forgets what it has seen."""
-        process = Process.read(self._record)
-        if process is not None:
-            process.stop()
-        self._record.unlink(missing_ok=True)
+    @override
+    def environ(self) -> Mapping[str, str]:
+        # Flower's buttons use its API, which it opens to nobody unless told to, or signed in.
+        return {**os.environ, "GEOETL_HOME": str(self._home), "FLOWER_UNAUTHENTICATED_API": "true"}
 
-    def remove(self) -> None:
-        """Nothing: it keeps nothing."""
-
-    def health(self) -> Health:
-        """By its own answer."""
-        process = Process.read(self._record)
-        if process is None or not process.is_running:
-            return Health(state="stopped")
-        if not self._answers():
-            return Health(state="unhealthy", detail=f"does not answer at {self.url}")
-        return Health(state="healthy", detail=self.url)
-
-    def _answers(self) -> bool:
+    @override
+    def answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/healthcheck", timeout=2) as answer:  # noqa: S310 - our own address
+            with urllib.request.urlopen(f"{self.address}/healthcheck", timeout=2) as answer:  # noqa: S310 - our own address
                 return answer.status == 200
         except OSError:
             return False
+
+    def remove(self) -> None:
+        """Nothing: it forgets what it has seen."""
