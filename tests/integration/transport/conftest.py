@@ -4,22 +4,28 @@ The Service Bus is the project's emulator in this process, or the one that TEST_
 """
 
 import itertools
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import Connection
 
 import geoetl.transport  # noqa: F401 - registers servicebus://
+from geoetl.transport import signals
 from geoetl.transport.namespace import close_all
+from geoetl.transport.urls import parse_connection_string
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -209,3 +215,45 @@ def running(
     worker = _start_worker(queue, "-c", "2", "-P", request.param)
     yield Running(worker, queue, client_for(queue))
     worker.stop()
+
+
+@pytest.fixture
+def connect(connection_string: str) -> Iterator[Callable[..., Connection]]:
+    connections: list[Connection] = []
+
+    def make(url: str = "servicebus://", **options: Any) -> Connection:
+        if url == "servicebus://":
+            options.setdefault("connection_string", connection_string)
+        connections.append(Connection(url, transport_options={"lock_duration_s": 2, **options}))
+        return connections[-1]
+
+    yield make
+    for connection in connections:
+        connection.release()
+
+
+@pytest.fixture
+def control(connection_string: str) -> Callable[..., dict[str, Any]]:
+    """The emulator's fault injection."""
+    if os.environ.get("TEST_SERVICEBUS"):
+        pytest.skip("only the project's emulator breaks on demand")
+
+    def call(command: str, **arguments: Any) -> dict[str, Any]:
+        url = f"http://{parse_connection_string(connection_string).host}/$control/{command}"
+        request = urllib.request.Request(url, data=json.dumps(arguments).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return json.loads(answer.read())
+
+    return call
+
+
+@pytest.fixture
+def heard() -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """What was sent to each of the signals."""
+    heard: dict[str, list[dict[str, Any]]] = {name: [] for name in ("lock_lost", "link_lost", "link_restored")}
+    receivers = {name: (lambda _name=name, **facts: heard[_name].append(facts)) for name in heard}
+    for name, receiver in receivers.items():
+        getattr(signals, name).connect(receiver, weak=False)
+    yield heard
+    for name, receiver in receivers.items():
+        getattr(signals, name).disconnect(receiver)

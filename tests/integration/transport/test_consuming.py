@@ -1,0 +1,190 @@
+"""Consuming in this process from a Service Bus: slots, locks, and links that break."""
+
+import contextlib
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
+from kombu import Consumer, Queue
+
+from tests.integration.transport.inboxes import Inbox, publish
+
+
+def test_late_wake_up_is_not_taken_for_a_timeout(connect, queue):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    publish(connection, queue, "x", headers={"eta": (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()})
+    inbox.channel.connection._wakeup.set()  # as if for a message that was delivered already
+    connection.drain_events(timeout=5)
+    assert [message.payload for message in inbox.messages] == ["x"]
+
+
+def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
+    connection = connect()
+    publish(connection, queue, 1, 2, 3)
+    inbox = Inbox(connection, queue, prefetch=1)
+    inbox.wait(1)
+
+    def fail(message: Any) -> None:
+        raise LookupError
+
+    channel = inbox.channel
+    channel.connection._callbacks[queue] = fail
+    channel.basic_qos(prefetch_count=3)
+    with pytest.raises(LookupError):
+        connection.drain_events(timeout=5)
+    channel.connection._callbacks[queue] = inbox.messages.append
+    inbox.wait(2)
+
+
+def test_prefetch_bounds_what_is_handed_out(connect, queue):
+    connection = connect()
+    publish(connection, queue, *range(5))
+    inbox = Inbox(connection, queue, prefetch=2)
+    assert len(inbox.look(0.3)) == 2
+    for message in list(inbox.messages):
+        message.ack()
+    assert len(inbox.look(0.3)) == 4
+
+
+def test_raised_prefetch_lets_more_come(connect, queue):
+    connection = connect()
+    publish(connection, queue, *range(5))
+    inbox = Inbox(connection, queue, prefetch=1)
+    inbox.wait(1)
+    inbox.channel.basic_qos(prefetch_count=5)
+    inbox.wait(5)
+
+
+def test_closed_channel_gives_back_what_was_not_settled_uncounted(connect, queue):
+    connection = connect()
+    publish(connection, queue, "x")
+    inbox = Inbox(connection, queue)
+    inbox.wait(1)
+    inbox.channel.close()
+    (again,) = Inbox(connect(), queue).wait(1)
+    assert again.delivery_info["redelivered"] is False
+    assert again.headers["delivery_count"] == 0
+
+
+def test_message_of_somebody_else_is_dead_lettered_with_the_reason(connect, queue, connection_string):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    with ServiceBusClient.from_connection_string(connection_string) as client:
+        with client.get_queue_sender(queue) as sender:
+            sender.send_messages(ServiceBusMessage(b"hello"))
+        assert inbox.look(0.5) == []
+        with client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as dead_letters:
+            (message,) = dead_letters.receive_messages(1, max_wait_time=5)
+    assert message.dead_letter_reason == "UnreadableMessage"
+
+
+def test_held_messages_stay_ours_for_many_locks(connect, queue, heard):
+    connection = connect()
+    publish(connection, queue, *range(5))
+    inbox = Inbox(connection, queue)
+    inbox.wait(5)
+    assert len(inbox.look(4.5)) == 5, "no redelivery in more than two locks"
+    for message in inbox.messages:
+        message.ack()
+    inbox.channel.close()
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+    assert heard["lock_lost"] == []
+
+
+def test_lost_lock_is_signalled_once_and_names_the_task(connect, queue, control, heard):
+    connection = connect()
+    for index in range(3):
+        publish(connection, queue, "x", headers={"id": f"task-{index}", "task": "add"})
+    inbox = Inbox(connection, queue)
+    first = list(inbox.wait(3))
+    control("lose-locks", queue=queue)
+    inbox.wait(6)  # delivered again
+    inbox.look(1.0)
+    first[0].ack()
+    inbox.look(0.2)
+    lost = heard["lock_lost"]
+    assert {fact["queue"] for fact in lost} == {queue}
+    assert sorted(fact["message"]["id"] for fact in lost) == ["task-0", "task-1", "task-2"]
+
+
+def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    control("detach", queue=queue)
+    publish(connection, queue, "x")
+    assert inbox.wait(1)[0].payload == "x"
+    inbox.messages[0].ack()
+    inbox.look(0.2)  # signals are sent by a thread of their own
+    assert [fact["queue"] for fact in heard["link_lost"]] == [queue]
+    assert [fact["queue"] for fact in heard["link_restored"]] == [queue]
+
+
+def test_message_held_over_a_drop_is_settled_by_its_lock_token(connect, queue, control, heard):
+    connection = connect()
+    publish(connection, queue, "x")
+    inbox = Inbox(connection, queue)
+    (message,) = inbox.wait(1)
+    control("drop")
+    message.ack()
+    assert len(inbox.look(2.5)) == 1, "not delivered again when its first lock ran out"
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+
+
+def test_publisher_does_not_notice_that_its_connection_was_dropped(connect, queue, control):
+    connection = connect()
+    publish(connection, queue, 1)
+    assert control("drop")["dropped"] > 0
+    begin = time.monotonic()
+    publish(connection, queue, 2)
+    assert time.monotonic() - begin < 0.5
+    assert [message.payload for message in Inbox(connection, queue).wait(2)] == [1, 2]
+
+
+def test_deleted_queue_is_created_again_for_its_consumer(connect, queue):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    other = connect()
+    other.channel()._delete(queue)
+    time.sleep(0.3)
+    publish(other, queue, "x")
+    assert inbox.wait(1)[0].payload == "x"
+
+
+def test_message_of_a_consumer_without_acknowledgement_is_gone_on_arrival(connect, queue):
+    connection = connect()
+    publish(connection, queue, *range(3))
+    messages: list[Any] = []
+    with Consumer(connection.channel(), [Queue(queue)], on_message=messages.append, no_ack=True):
+        while len(messages) < 3:
+            connection.drain_events(timeout=5)
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
+
+
+def test_message_that_finds_no_slot_is_given_back_for_others_uncounted(connect, queue):
+    names = [queue, f"{queue}-other"]
+    connection = connect()
+    for name in names:
+        publish(connection, name, name)
+    got: list[Any] = []
+    consumer = Consumer(connection.channel(), [Queue(name) for name in names], on_message=got.append)
+    consumer.qos(prefetch_count=1)
+    consumer.consume()
+    with contextlib.suppress(TimeoutError):
+        while True:
+            connection.drain_events(timeout=0.5)
+    (held,) = got
+    (other,) = Inbox(connect(), next(name for name in names if name != held.payload)).wait(1)
+    assert other.headers["delivery_count"] == 0
+
+
+def test_two_consumers_of_one_channel_cancel_independently(connect, queue):
+    connection = connect()
+    names = [queue, f"{queue}-{uuid.uuid4().hex[:4]}"]
+    inboxes = [Inbox(connection, name) for name in names]
+    inboxes[0].channel.close()
+    publish(connection, names[1], "x")
+    assert inboxes[1].wait(1)[0].payload == "x"
