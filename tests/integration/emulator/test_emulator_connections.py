@@ -1,18 +1,16 @@
 """The server against peers that are slow, silent, greedy, lying or not AMQP at all."""
 
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from geoetl.emulator import EmulatorServer, RunningServer
-from geoetl.emulator.amqp_types import Described, Symbol, UByte, UInt, ULong, UShort
+from geoetl.emulator.amqp_types import Described, Symbol, UInt, ULong, UShort
 from geoetl.emulator.broker import Limits
-from geoetl.emulator.frames import AMQP_HEADER, SASL_HEADER, FrameReader, encode_frame_header
+from geoetl.emulator.frames import SASL_HEADER, encode_frame_header
 from geoetl.emulator.journal import NoJournal
 from geoetl.emulator.message import Message
 from geoetl.emulator.performatives import (
@@ -23,105 +21,11 @@ from geoetl.emulator.performatives import (
     Disposition,
     End,
     Flow,
-    Open,
-    Performative,
-    SaslInit,
-    SaslMechanisms,
-    SaslOutcome,
     Transfer,
-    decode_performative,
-    encode_performative,
 )
+from tests.integration.emulator.peer import SOURCE, Peer
 
-PLAIN = b"\x00RootManageSharedAccessKey\x00SAS_KEY_VALUE"
-SOURCE, TARGET = ULong(0x28), ULong(0x29)
 BODY = b"\x00\x53\x75\xa0\x01x"
-
-
-class Peer:
-    """A client that speaks frames, rightly or wrongly."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
-        self._reader = FrameReader(1 << 20)
-        self.frame_sizes: list[int] = []
-
-    def write(self, performative: Performative, payload: bytes = b"", *, channel: int = 0, kind: int = 0) -> None:
-        body = encode_performative(performative) + payload
-        self.socket.sendall(encode_frame_header(len(body), channel, kind) + body)
-
-    def read_frame(self) -> tuple[Performative, bytes] | None:
-        """The next frame; None for a heartbeat."""
-        while (frame := self._reader.read_frame()) is None:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError
-            self._reader.feed(data)
-        self.frame_sizes.append(len(frame.body) + 8)
-        if not frame.body:
-            return None
-        performative, end = decode_performative(frame.body)
-        return performative, frame.body[end:]
-
-    def read[P](self, kind: type[P]) -> P:
-        """The next frame, which must be of a kind, but for flows and heartbeats."""
-        while True:
-            frame = self.read_frame()
-            if frame is None or (isinstance(frame[0], Flow) and kind is not Flow):
-                continue
-            assert isinstance(frame[0], kind), frame[0]
-            return frame[0]
-
-    def read_transfer(self) -> tuple[Transfer, bytes]:
-        while True:
-            frame = self.read_frame()
-            if frame is not None and isinstance(frame[0], Transfer):
-                return frame[0], frame[1]
-
-    def read_header(self) -> bytes:
-        while (header := self._reader.read_header()) is None:
-            self._reader.feed(self.socket.recv(65536))
-        return header
-
-    def sign_in(self, mechanism: str = "PLAIN", response: bytes = PLAIN) -> int:
-        self.socket.sendall(SASL_HEADER)
-        assert self.read_header() == SASL_HEADER
-        self.read(SaslMechanisms)
-        self.write(SaslInit(Symbol(mechanism), response), kind=1)
-        return int(self.read(SaslOutcome).code)
-
-    def open(self, *, mechanism: str = "PLAIN", window: int = 1000, **options: Any) -> None:
-        assert self.sign_in(mechanism) == 0
-        self.socket.sendall(AMQP_HEADER)
-        assert self.read_header() == AMQP_HEADER
-        self.write(Open("peer", **options))
-        self.opened = self.read(Open)
-        self.write(Begin(None, UInt(0), UInt(window), UInt(1000)))
-        self.read(Begin)
-
-    def receive_from(self, address: str, **fields: Any) -> None:
-        fields = {"source": Described(SOURCE, [address]), "target": Described(TARGET, ["me"]), **fields}
-        self.write(Attach("in", UInt(0), role=True, snd_settle_mode=UByte(0), **fields))
-
-    def send_to(self, address: str, **fields: Any) -> None:
-        fields = {"source": Described(SOURCE, ["me"]), "target": Described(TARGET, [address]), **fields}
-        self.write(Attach("out", UInt(0), role=False, initial_delivery_count=UInt(0), **fields))
-
-    def give_credit(
-        self, credit: int, *, seen: int = 0, taken: int = 0, window: int = 1000, drain: bool = False
-    ) -> None:
-        self.write(Flow(UInt(seen), UInt(window), UInt(0), UInt(1000), UInt(0), UInt(taken), UInt(credit), drain=drain))
-
-    def is_cut_off(self) -> bool:
-        """Whether the server ends the connection within the socket's timeout."""
-        try:
-            while self.socket.recv(65536):
-                pass
-        except ConnectionResetError:
-            return True
-        except TimeoutError:
-            return False
-        return True
 
 
 @pytest.fixture(scope="module")
