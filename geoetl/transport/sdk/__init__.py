@@ -15,7 +15,8 @@ What is used of `azure.servicebus` 7.15 (receiver and sender are the public obje
 * `handler._link`: `.flow(link_credit=n)` (absolute), `.current_link_credit`, `.get_state()` (raises the link's error),
   `._outgoing_disposition(...)`, `._pending_dispositions` (filled when the peer confirms).
 * `handler._received_messages`: queue of `(frame, message)`; `receiver._build_received_message` makes the public one.
-* `handler._cbs_authenticator.handle_token()`: refreshes the token; the SDK only calls it inside its own receive loop.
+* `handler._cbs_authenticator.handle_token()`: refreshes the token; the SDK only calls it inside its own receive loop;
+  `._refresh_window`: how many seconds before the token's end it does so (None before the first token).
 * `message._delivery_id`, `message._delivery_tag`.
 * `receiver._renew_locks(*tokens)` (several locks in one request) and `receiver._settle_message_via_mgmt_link(...)`
   (settle by lock token; the public methods first refuse by the local clock).

@@ -24,6 +24,11 @@ from geoetl.transport.sdk.private import (
 )
 from geoetl.transport.sockets import close_socket
 
+#: A token is replaced this long before it ends, or longer: the SDK does it in the last tenth of its life, which for a
+#: token of a few seconds (a cached one near its end, too) is less than the second between two ticks. A link whose token
+#: has ended is lost, and what had just arrived on it is locked for nobody.
+RENEW_TOKEN_AHEAD_S = 5
+
 
 class ReceivingLink:
     """An open receive link, read without blocking. Not thread-safe: the reactor owns it."""
@@ -145,8 +150,11 @@ class ReceivingLink:
     def tick(self) -> None:
         """Keep an idle link alive: the empty frame the peer asked for, and a fresh token when due."""
         self._connection._get_remote_timeout(time.time())
-        if self._handler._cbs_authenticator is not None:
-            self._handler._cbs_authenticator.handle_token()
+        authenticator = self._handler._cbs_authenticator
+        if authenticator is not None:
+            if authenticator._refresh_window is not None:
+                authenticator._refresh_window = max(authenticator._refresh_window, RENEW_TOKEN_AHEAD_S)
+            authenticator.handle_token()
 
     def close(self) -> None:
         """Release what has arrived, detach, close. May take some 0.1 s; not for the reactor thread."""

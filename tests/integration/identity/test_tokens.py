@@ -21,6 +21,7 @@ from geoetl.local.processes import start, wait_until_ready
 from geoetl.models.refs import BlobRef
 from geoetl.storage.azure import AzureBlobStore
 from geoetl.storage.azure_account import TierAccess
+from geoetl.transport.signals import link_lost
 from tests.integration.identity.conftest import LIFE_S, IdentityEndpoint
 from tests.integration.storage.conftest import TlsAzurite
 from tests.stack import TestDatabases
@@ -94,6 +95,12 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
     store = AzureBlobStore({"bronze": access, "silver": access}, retries=0)
     store.ensure_container("silver", "tokens")
     rounds = 0
+    lost: list[str] = []
+
+    def note(*, queue: str, error: Exception, **_: object) -> None:
+        lost.append(f"{queue}: {error}")
+
+    link_lost.connect(note)
     until = time.monotonic() + 60
     with kombu.Connection(broker.url, transport_options={"credential": identity}) as messages:
         queue = messages.SimpleQueue("tokens")
@@ -112,6 +119,7 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
         queue.close()
     store.close()
     assert rounds > 10
+    assert lost == [], "a link has a new token before the old one ends"
     asked = [request["resource"] for request in endpoint.requests]
     assert len(asked) >= 3 * 5, "each of three tokens was replaced at least four times"
     assert len(asked) < rounds, "tokens are kept"

@@ -1,6 +1,7 @@
 """Fails loudly when azure-servicebus no longer has the private names that `geoetl.transport.sdk` lists."""
 
 import inspect
+import time
 
 import pytest
 from azure.servicebus import ServiceBusClient
@@ -99,6 +100,8 @@ def test_socket_is_read_into_the_buffer_first_and_written_through_write():
 
 def test_authenticator_refreshes_when_asked():
     assert list(inspect.signature(cbs.CBSAuthenticator.handle_token).parameters) == ["self"]
+    assert "self._refresh_window: Optional[int] = None" in inspect.getsource(cbs.CBSAuthenticator.__init__)
+    assert cbs.check_expiration_and_refresh_status(int(time.time()) + 4, 5) == (False, True)
 
 
 def test_attached_is_a_state():
