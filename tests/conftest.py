@@ -1,11 +1,21 @@
 """Services shared by all tests. Nothing starts before a test asks for it."""
 
+import os
 from collections.abc import Generator
 
 import pytest
+from xdist.remote import Producer
 
 from geoetl.config import DatabaseTarget
+from tests.schedule import FromBothEnds
 from tests.stack import TestAzurite, TestDatabases, require
+
+# Containers often set it. The tests start a hundred processes, and each would compile every module anew: two seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FromBothEnds:
+    return FromBothEnds(config, log)
 
 
 @pytest.fixture(scope="session")

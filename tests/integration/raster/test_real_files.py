@@ -29,7 +29,7 @@ GOOD = {
     "oddsize1bit.tif": {"no-crs", "no-geotransform"}, "rotated.tif": {"no-crs", "metadata-not-kept"},
     "uint16_nodata_65535_bigtiff.tif": {"no-crs", "no-geotransform", "only-nodata"},
 }  # fmt: skip
-BAD = {"byte_truncated.tif", "corrupt.tif", "lzw_corrupted.tif", "many_blocks_truncated.tif"}
+BAD = ["byte_truncated.tif", "corrupt.tif", "lzw_corrupted.tif", "many_blocks_truncated.tif"]
 
 
 def sample(path: Path, tmp_path: Path, missing: set[str]) -> Path:
