@@ -57,7 +57,7 @@ class Faults:
         process = Process.read(self._postgres_record)
         assert process is not None
         os.kill(process.pid, signal.SIGQUIT)
-        assert process.wait(20)
+        assert process.wait(60)
 
     def kill_backends(self) -> int:
         """End every session of workers and relays, in both databases; how many. The test's own is left alone."""
@@ -84,7 +84,7 @@ class Faults:
         """The emulator's control API."""
         url = f"http://{HOST}:{self._ports.of('emulator')}/$control/{command}"
         body = None if command == "counts" else json.dumps(arguments).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=60) as answer:
             return json.load(answer)
 
     def messages(self, queue: str = "standard") -> int:
@@ -102,7 +102,7 @@ def noop(installation: Installation, *, tasks: int = 24, seconds: float = 0.3) -
     return submit(Noop(tasks=tasks, seconds=seconds, name=uuid.uuid4().hex), services=installation.services)
 
 
-def await_progress(job: Job, *, succeeded: int = 0, running: int = 0, within_s: float = 30) -> None:
+def await_progress(job: Job, *, succeeded: int = 0, running: int = 0, within_s: float = 60.0) -> None:
     """Wait until that many tasks of the second stage are that far."""
 
     def is_there() -> bool:
@@ -112,7 +112,7 @@ def await_progress(job: Job, *, succeeded: int = 0, running: int = 0, within_s: 
     eventually(is_there, within_s=within_s, what=f"{succeeded} succeeded and {running} running")
 
 
-def expect_exactly_once(installation: Installation, job: Job, *, timeout_s: float = 60) -> None:
+def expect_exactly_once(installation: Installation, job: Job, *, timeout_s: float = 110) -> None:
     """The job completes, with exactly one accepted result a task, at rest, and no invariant broken."""
     result = job.wait(timeout_s=timeout_s)
     spec = job.status().spec

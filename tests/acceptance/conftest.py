@@ -30,10 +30,12 @@ ROOT = Path(__file__).parents[2]
 
 QUEUES = ("standard", "gdal")
 
+LEASE_S = 3
+
 #: Short leases, so that what a dead worker held comes back within a test; low thresholds, so that both queues work and
 #: a raster of 50 MB is very large.
 TUNING = {
-    "GEOETL_WORKER__LEASE_S": "3",
+    "GEOETL_WORKER__LEASE_S": str(LEASE_S),
     "GEOETL_WORKER__HEARTBEAT_S": "0.5",
     "GEOETL_WORKER__REAP_S": "0.5",
     "GEOETL_WORKER__RESEND_S": "2",
@@ -65,17 +67,17 @@ class Worker:
     def kill(self) -> None:
         """``kill -9`` of the main process and of every child."""
         self.signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
 
-    def await_line(self, text: str, *, within_s: float = 30.0) -> None:
+    def await_line(self, text: str, *, within_s: float = 60.0) -> None:
         eventually(lambda: text in self.log.read_text(errors="replace"), within_s=within_s, what=f"{text!r} in its log")
 
 
@@ -157,12 +159,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("round_no", range(1, metafunc.config.getoption("--rounds", default=1) + 1))
 
 
-def eventually(fact: Callable[[], Any], *, within_s: float = 30.0, what: str = "it") -> Any:
+def eventually(fact: Callable[[], Any], *, within_s: float = 60.0, what: str = "it") -> Any:
     until = time.monotonic() + within_s
     while not (answer := fact()):
         assert time.monotonic() < until, f"{what}: not within {within_s} s"
         time.sleep(0.05)
     return answer
+
+
+def taken_s(fact: Callable[[], Any], *, what: str = "it") -> float:
+    """How long it takes until the fact is there, in seconds. A busy machine delays now and then: take several."""
+    began = time.monotonic()
+    eventually(fact, what=what)
+    return time.monotonic() - began
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ class SocketProxy:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self.cut()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
         self._temporary.cleanup()
 
     def cut(self) -> None:

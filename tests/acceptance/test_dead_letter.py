@@ -22,7 +22,7 @@ def test_dead_letter(installation, workers, faults):
         client.get_queue_receiver("standard") as receiver,
     ):
         # Copies of what other tests have ended may lie before it.
-        while (message := receiver.receive_messages(1, max_wait_time=10)[0]).correlation_id != job.tasks()[0].id:
+        while (message := receiver.receive_messages(1, max_wait_time=60)[0]).correlation_id != job.tasks()[0].id:
             receiver.complete_message(message)
         receiver.dead_letter_message(message, reason="TooHard", error_description="nobody could do it")
 

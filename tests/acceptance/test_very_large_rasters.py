@@ -105,7 +105,6 @@ def test_killing_workers_while_they_encode_leaves_the_file_as_it_is(installation
             lambda wanted=wanted: (
                 sum(task.state == "succeeded" for task in tasks_of(job, "raster.encode_band")) >= wanted
             ),
-            within_s=60,
             what=f"{wanted} bands encoded",
         )
         time.sleep(chance.random() / 2)
@@ -123,7 +122,6 @@ def test_a_cancelled_job_whose_blocks_are_gone_is_resumed_to_the_same_file(insta
     job = submitted(installation, ref)
     eventually(
         lambda: sum(task.state == "succeeded" for task in tasks_of(job, "raster.encode_band")) >= 2,
-        within_s=60,
         what="two bands encoded",
     )
     job.cancel()

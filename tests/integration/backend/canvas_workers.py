@@ -45,7 +45,7 @@ class CanvasWorker:
             enqueue(conn, captured)
         return result
 
-    def settle(self, within_s: float = 20.0) -> None:
+    def settle(self, within_s: float = 60.0) -> None:
         """Wait until nothing waits and nothing runs."""
         until = time.monotonic() + within_s
         while True:
@@ -56,7 +56,7 @@ class CanvasWorker:
             assert time.monotonic() < until, f"{waiting} messages wait, {running} tasks run after {within_s} s"
             time.sleep(0.05)
 
-    def eventually(self, fact: Callable[[], Any], within_s: float = 20.0) -> None:
+    def eventually(self, fact: Callable[[], Any], within_s: float = 60.0) -> None:
         until = time.monotonic() + within_s
         while not fact():
             assert time.monotonic() < until, f"not within {within_s} s"
@@ -97,7 +97,7 @@ def start_process(log: Path, arguments: Sequence[str], environ: dict[str, str]) 
         return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=out)
 
 
-def wait_for_ready(worker: CanvasWorker, within_s: float = 30.0) -> None:
+def wait_for_ready(worker: CanvasWorker, within_s: float = 60.0) -> None:
     until = time.monotonic() + within_s
     while " ready." not in worker.log.read_text(errors="replace"):
         assert worker.process.poll() is None, worker.log.read_text(errors="replace")
@@ -109,7 +109,7 @@ def stop_process(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)

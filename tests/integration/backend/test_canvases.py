@@ -96,7 +96,7 @@ def test_a_canvas_gives_its_value_and_each_task_runs_once(worker, name):
 
     result = worker.submit(make(worker.tasks))
 
-    assert result.get(timeout=20) == expected
+    assert result.get(timeout=60) == expected
     worker.settle()
     assert set(runs(worker).values()) <= {1}
 
@@ -107,7 +107,7 @@ def test_a_failure_arrives_once_where_it_is_waited_for(worker, name):
 
     result = worker.submit(make(worker.tasks))
 
-    failure = result.get(timeout=20, propagate=False)  # else the first failure of a parent is raised
+    failure = result.get(timeout=60, propagate=False)  # else the first failure of a parent is raised
     assert isinstance(failure, error)
     assert message in str(failure)
     worker.settle()
@@ -115,7 +115,7 @@ def test_a_failure_arrives_once_where_it_is_waited_for(worker, name):
 
 
 def test_a_linked_task_runs_once(worker):
-    worker.submit(worker.tasks.add.s(1, 1).set(link=worker.tasks.effect.s())).get(timeout=20)
+    worker.submit(worker.tasks.add.s(1, 1).set(link=worker.tasks.effect.s())).get(timeout=60)
 
     worker.settle()
 
@@ -125,7 +125,7 @@ def test_a_linked_task_runs_once(worker):
 def test_each_try_of_a_retried_task_runs_once(worker):
     result = worker.submit(worker.tasks.flaky.s(1))
 
-    assert result.get(timeout=20) == 1
+    assert result.get(timeout=60) == 1
     worker.settle()
     assert worker.done("try") == [result.id] * 3
 
@@ -133,7 +133,7 @@ def test_each_try_of_a_retried_task_runs_once(worker):
 def test_hooks_of_an_application_s_own_base_class_run_after_the_claim(worker):
     result = worker.submit(worker.tasks.autoretried.s(1))
 
-    assert result.get(timeout=20) == 1
+    assert result.get(timeout=60) == 1
     worker.settle()
     assert worker.done("base hook") == [result.id] * 2
 
@@ -161,14 +161,14 @@ def test_a_group_that_was_never_sent_raises_what_came_before_it(worker):
     result = worker.submit(worker.tasks.boom.s() | group(worker.tasks.add.s(1), worker.tasks.add.s(2)))
 
     with pytest.raises(ValueError, match="boom"):
-        result.get(timeout=20)
+        result.get(timeout=60)
 
 
 def test_an_immutable_errback_runs_once_and_sees_the_failure(worker):
     failing = worker.tasks.boom.s()
     failing.on_error(worker.tasks.state_seen.si(failing.freeze().id, "errback"))
 
-    worker.submit(failing).get(timeout=20, propagate=False)
+    worker.submit(failing).get(timeout=60, propagate=False)
 
     worker.settle()
     assert worker.done("state seen by errback") == ["FAILURE"]
@@ -182,6 +182,6 @@ def test_an_errback_of_a_chord_is_called_once_for_a_chord_in_its_header(worker):
 
     result = worker.submit(outer)
 
-    assert isinstance(result.get(timeout=20, propagate=False), ChordError)
+    assert isinstance(result.get(timeout=60, propagate=False), ChordError)
     worker.settle()
     assert worker.done("errback") == [result.id]

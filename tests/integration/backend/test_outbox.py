@@ -48,7 +48,7 @@ def running(relay: Relay) -> Iterator[threading.Event]:
         assert not thread.is_alive()
 
 
-def eventually(fact, within_s: float = 8.0) -> None:
+def eventually(fact, within_s: float = 60.0) -> None:
     until = time.monotonic() + within_s
     while not fact():
         assert time.monotonic() < until, f"not within {within_s} s"
@@ -136,8 +136,8 @@ def test_a_running_relay_is_woken_by_the_commit(app):
         time.sleep(0.2)
         committed_at = time.monotonic()
         commit(app, app.signature("add", (1, 1)))
-        eventually(lambda: queued(app), within_s=2.0)
-        assert time.monotonic() - committed_at < 2.0
+        eventually(lambda: queued(app))
+        assert time.monotonic() - committed_at < relay.idle_s / 2
         # Stopping waits for the relay's patience to end, which the next commit does.
         stop.set()
         commit(app, app.signature("add", (2, 2)))
@@ -151,7 +151,7 @@ def test_one_relay_leads_and_the_other_takes_over(make_app):
             time.sleep(0.3)
             assert not second.is_leading.is_set()
             stop_first.set()
-            eventually(second.is_leading.is_set, within_s=5.0)
+            eventually(second.is_leading.is_set)
 
 
 def test_a_leader_that_is_frozen_is_deposed(app, connections):
@@ -191,7 +191,7 @@ def test_the_leader_does_its_chores(app):
         return 0
 
     with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
-        assert done.wait(5)
+        assert done.wait(60)
 
 
 def test_no_message_waits_for_a_slow_chore(app):
@@ -199,13 +199,13 @@ def test_no_message_waits_for_a_slow_chore(app):
 
     def chore(conn) -> int:
         began.set()
-        may_end.wait(10)
+        may_end.wait(60)
         return conn.execute("SELECT 1").rowcount
 
     with running(Relay(app, sources={}, chores=[Chore("slow", 60.0, chore, is_slow=True)])):
-        assert began.wait(5)
+        assert began.wait(60)
         commit(app, app.signature("add", (1, 1)))
-        eventually(lambda: queued(app), within_s=5)
+        eventually(lambda: queued(app))
         may_end.set()
 
 

@@ -26,14 +26,14 @@ def _only_this_test(worker):
 def test_a_task_whose_process_is_killed_runs_again(worker):
     result = worker.submit(worker.tasks.dies_once.s(7))
 
-    assert result.get(timeout=20) == 7
+    assert result.get(timeout=60) == 7
     assert worker.done("start") == [result.id] * 2
 
 
 def test_a_chord_survives_the_death_of_a_header_process(worker):
     result = worker.submit(chord([worker.tasks.dies_once.s(1), worker.tasks.effect.s(2)], worker.tasks.xsum.s()))
 
-    assert result.get(timeout=20) == 3
+    assert result.get(timeout=60) == 3
     worker.settle()
     assert len(worker.done("effect")) == 1
 
@@ -44,7 +44,7 @@ def test_a_task_longer_than_its_lease_is_not_started_twice(worker):
     # It comes again, as after a lock that was lost.
     worker.tasks.slow.apply_async((5,), task_id=result.id)
 
-    assert result.get(timeout=20) == 5
+    assert result.get(timeout=60) == 5
     worker.settle()
     assert worker.done("start") == [result.id]
 
@@ -52,7 +52,7 @@ def test_a_task_longer_than_its_lease_is_not_started_twice(worker):
 def test_a_hard_time_limit_fails_the_task(worker):
     result = worker.submit(group(worker.tasks.hangs.si()))
 
-    failure = result.get(timeout=20, propagate=False)
+    failure = result.get(timeout=60, propagate=False)
 
     assert isinstance(failure[0], TimeLimitExceeded)
 
@@ -68,7 +68,7 @@ def test_a_frozen_worker_comes_too_late(worker):
     try:
         other = start_process(worker.log.with_name("other.log"), ("-c", "1", "-n", "other@%h"), worker.environ)
         try:
-            assert result.get(timeout=30) == 1.5
+            assert result.get(timeout=60) == 1.5
             for pid in stopped:
                 os.kill(pid, signal.SIGCONT)
             worker.eventually(lambda: "fenced: task=" in worker.log.read_text(errors="replace"))
@@ -78,7 +78,7 @@ def test_a_frozen_worker_comes_too_late(worker):
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     assert worker.done("start") == [result.id] * 2
-    assert result.get(timeout=5) == 1.5
+    assert result.get(timeout=60) == 1.5
 
 
 def test_a_killed_worker_leaves_its_task_to_the_next(worker):
@@ -91,12 +91,12 @@ def test_a_killed_worker_leaves_its_task_to_the_next(worker):
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    worker.process.wait(10)
+    worker.process.wait(60)
 
     worker.process = start_process(worker.log, ("-c", "1"), worker.environ)
     wait_for_ready(worker)
 
-    assert result.get(timeout=30) == 3
+    assert result.get(timeout=60) == 3
     worker.settle()
     assert worker.done("end") == [result.id]
 

@@ -68,7 +68,7 @@ def send(client: ServiceBusClient, *ids: str, **kwargs: Any) -> None:
 
 def take(receiver: ServiceBusReceiver, count: int) -> list[Any]:
     taken: list[Any] = []
-    while len(taken) < count and (messages := receiver.receive_messages(count, max_wait_time=2)):
+    while len(taken) < count and (messages := receiver.receive_messages(count, max_wait_time=60)):
         taken += messages
     assert len(taken) == count
     return taken

@@ -117,7 +117,7 @@ class Bus:
         require_ours("the control API")
         url = f"http://{self.address}/$control/{name}"
         data = None if name == "counts" else json.dumps(body or {}).encode()
-        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=5) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=60) as response:
             return json.load(response)
 
     def locked(self, queue: str) -> int:

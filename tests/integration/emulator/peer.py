@@ -27,7 +27,7 @@ class Peer:
     """A client that speaks frames, rightly or wrongly."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._reader = FrameReader(1 << 20)
         self.frame_sizes: list[int] = []
 

@@ -43,7 +43,7 @@ def request(our_bus, method: str, path: str, body: bytes | None = None, *, is_si
     headers = {"Authorization": token} if is_signed else {}
     call = urllib.request.Request(f"http://{our_bus.address}/{path}", body, headers, method=method)
     try:
-        with urllib.request.urlopen(call, timeout=5) as response:
+        with urllib.request.urlopen(call, timeout=60) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -92,8 +92,8 @@ def test_update_changes_what_it_names(bus):
 def test_counts_are_those_of_service_bus(bus, shared_queue):
     bus.sender(shared_queue).send_messages([ServiceBusMessage(str(number)) for number in range(3)])
     receiver = bus.receiver(shared_queue)
-    (held,) = receiver.receive_messages(1, 3)
-    (bad,) = receiver.receive_messages(1, 3)
+    (held,) = receiver.receive_messages(1, 60)
+    (bad,) = receiver.receive_messages(1, 60)
     receiver.dead_letter_message(bad)
 
     bus.assert_counts(shared_queue, active=2, dead_lettered=1, total=3)

@@ -245,9 +245,9 @@ def test_kill_9_loses_nothing_that_was_accepted(tmp_path, start_emulator, new_bu
         bus.sender("q").send_messages([ServiceBusMessage(str(number)) for number in range(3)])
         bus.sender("q").schedule_messages(ServiceBusMessage("later"), due)
         receiver = bus.receiver("q")
-        (first,) = receiver.receive_messages(1, 3)
+        (first,) = receiver.receive_messages(1, 60)
         receiver.complete_message(first)
-        (held,) = receiver.receive_messages(1, 3)
+        (held,) = receiver.receive_messages(1, 60)
         assert str(held) == "1"
         bus.admin.create_topic("t")
         bus.admin.create_subscription("t", "s")
@@ -257,9 +257,9 @@ def test_kill_9_loses_nothing_that_was_accepted(tmp_path, start_emulator, new_bu
     _, connection_string = start_emulator("--data", str(tmp_path))
     with ExitStack() as stack:
         bus = new_bus(connection_string, stack)
-        receiver, got, deadline = bus.receiver("q"), {}, time.monotonic() + 15
+        receiver, got, deadline = bus.receiver("q"), {}, time.monotonic() + 100
         while len(got) < 3 and time.monotonic() < deadline:
-            for message in receiver.receive_messages(1, 4):
+            for message in receiver.receive_messages(1, 60):
                 got[str(message)] = message.delivery_count
                 receiver.complete_message(message)
         assert got == {"1": 1, "2": 0, "later": 0}
@@ -276,7 +276,7 @@ def test_unusable_directory_ends_the_command_with_a_message(tmp_path):
         [sys.executable, "-m", "geoetl.emulator", "--port", "0", "--data", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=100,
         check=False,
     )
     assert ended.returncode == 1

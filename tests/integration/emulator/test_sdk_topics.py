@@ -28,7 +28,7 @@ def topic(bus: Any) -> str:
 def receive(receiver: Any, count: int) -> list[str]:
     got: list[str] = []
     while len(got) < count:
-        messages = receiver.receive_messages(count, 3)
+        messages = receiver.receive_messages(count, 60)
         assert messages, got
         for message in messages:
             got.append(str(message))
@@ -63,12 +63,12 @@ def test_each_subscription_receives_what_its_rules_let_pass(bus, topic):
 def test_message_of_a_subscription_is_abandoned_peeked_and_dead_lettered(bus, topic):
     bus.topic_sender(topic).send_messages(ServiceBusMessage("bad", application_properties={"k": "v"}))
     receiver = bus.receiver(topic, "all")
-    (message,) = receiver.receive_messages(1, 5)
+    (message,) = receiver.receive_messages(1, 60)
     assert message.delivery_count == 0
     receiver.abandon_message(message)
     seen = receiver.peek_messages(5, sequence_number=message.sequence_number)
     assert [str(each) for each in seen] == ["bad"]
-    (message,) = receiver.receive_messages(1, 5)
+    (message,) = receiver.receive_messages(1, 60)
     assert message.delivery_count == 1
     assert message.enqueued_sequence_number is not None
     receiver.renew_message_lock(message)
@@ -76,7 +76,7 @@ def test_message_of_a_subscription_is_abandoned_peeked_and_dead_lettered(bus, to
     bus.assert_counts(topic, "all", active=0, dead_lettered=1)
 
     dead = bus.receiver(topic, "all", sub_queue="deadletter")
-    (message,) = dead.receive_messages(1, 5)
+    (message,) = dead.receive_messages(1, 60)
     assert (message.dead_letter_reason, message.dead_letter_error_description) == ("why", "because")
     assert message.application_properties[b"k"] == b"v"
     dead.complete_message(message)
@@ -143,14 +143,14 @@ def test_control_api_knows_topics_and_subscriptions(our_bus):
     path = f"{topic}/Subscriptions/s"
     with our_bus.client.get_subscription_receiver(topic, "s") as receiver:
         our_bus.topic_sender(topic).send_messages(ServiceBusMessage("x"))
-        receiver.receive_messages(1, 3)
+        receiver.receive_messages(1, 60)
         counts = our_bus.control("counts")
         assert counts["topics"][topic] == {"scheduled": 0, "subscriptions": 1}
         assert counts["subscriptions"][path]["locked"] == 1
         assert our_bus.control("lose-locks", {"queue": topic})["lost"] == 1
         assert our_bus.control("detach", {"queue": path})["detached"] >= 1
         with pytest.raises(ServiceBusError):
-            receiver.receive_messages(1, 2)
+            receiver.receive_messages(1, 60)
 
 
 def test_links_to_what_was_in_a_deleted_topic_are_detached(our_bus):
@@ -159,4 +159,4 @@ def test_links_to_what_was_in_a_deleted_topic_are_detached(our_bus):
         receiver.receive_messages(1, 0.1)
         our_bus.admin.delete_topic(topic)
         with pytest.raises(ServiceBusError, match=r"could not be found|deleted"):
-            receiver.receive_messages(1, 2)
+            receiver.receive_messages(1, 60)

@@ -160,7 +160,7 @@ def expire_leases(engine: Engine) -> Callable[[], None]:
     return expire
 
 
-def eventually(condition: Callable[[], Any], *, within_s: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], *, within_s: float = 60.0) -> Any:
     """The first truthy answer."""
     until = time.monotonic() + within_s
     while not (answer := condition()):

@@ -50,7 +50,7 @@ def exhaust(client: ServiceBusClient, *ids: str) -> None:
     with client.get_queue_receiver("standard") as receiver:
         given_back = 0
         while given_back < 2 * len(ids):
-            for message in receiver.receive_messages(len(ids), max_wait_time=2):
+            for message in receiver.receive_messages(len(ids), max_wait_time=60):
                 receiver.abandon_message(message)
                 given_back += 1
 

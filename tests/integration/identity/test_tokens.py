@@ -112,7 +112,7 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
             store.upload(ref, b"x", content_type="text/plain")
             assert store.read_range(ref, offset=0, length=1) == b"x"
             queue.put({"round": rounds})
-            message = queue.get(timeout=5)
+            message = queue.get(timeout=60)
             assert message.payload == {"round": rounds}
             message.ack()
             time.sleep(0.2)

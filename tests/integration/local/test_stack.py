@@ -142,7 +142,7 @@ def test_flower_comes_when_asked_for_at_an_address_that_stays(stack: Stack):
     assert states(stack)["flower"] == "stopped"
     stack.up(flower=True)
     url = states_detail(stack, "flower")
-    with urllib.request.urlopen(f"{url}/broker", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/broker", timeout=60) as answer:
         assert b"servicebus://" in answer.read()
     stack.down()
     assert set(states(stack).values()) == {"stopped"}

@@ -133,7 +133,7 @@ def fetch(access: TierAccess) -> Callable[[str], bytes]:
     def get(url: str) -> bytes:
         context = ssl.create_default_context(cafile=str(access.ca_file)) if access.ca_file else None
         try:
-            with urllib.request.urlopen(url, context=context, timeout=10) as response:
+            with urllib.request.urlopen(url, context=context, timeout=60) as response:
                 content: bytes = response.read()
         except urllib.error.HTTPError as error:
             error.close()

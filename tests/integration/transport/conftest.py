@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 
 
-def wait_until(fact: Callable[[], object], *, timeout_s: float = 15.0, what: str = "it") -> None:
+def wait_until(fact: Callable[[], object], *, timeout_s: float = 60.0, what: str = "it") -> None:
     deadline = time.monotonic() + timeout_s
     while not fact():
         assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
@@ -60,7 +60,7 @@ class Journal:
             if word == event and key.startswith(prefix)
         ]
 
-    def wait(self, event: str, prefix: str, count: int = 1, *, timeout_s: float = 15.0) -> list[Entry]:
+    def wait(self, event: str, prefix: str, count: int = 1, *, timeout_s: float = 60.0) -> list[Entry]:
         wait_until(
             lambda: len({entry.key for entry in self.entries(event, prefix)}) >= count,
             timeout_s=timeout_s,
@@ -103,7 +103,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(15)
+                self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.kill()
         return time.monotonic() - begin
@@ -111,7 +111,7 @@ class Worker:
     def kill(self) -> None:
         """Kill the main process and its children, as a lost machine would."""
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(5)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="session")
@@ -241,7 +241,7 @@ def control(connection_string: str) -> Callable[..., dict[str, Any]]:
     def call(command: str, **arguments: Any) -> dict[str, Any]:
         url = f"http://{parse_connection_string(connection_string).host}/$control/{command}"
         request = urllib.request.Request(url, data=json.dumps(arguments).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
 
     return call

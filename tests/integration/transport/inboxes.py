@@ -17,7 +17,7 @@ class Inbox:
         consumer.qos(prefetch_count=prefetch)
         consumer.consume()
 
-    def wait(self, count: int, timeout_s: float = 5.0) -> list[Any]:
+    def wait(self, count: int, timeout_s: float = 60.0) -> list[Any]:
         self.look(timeout_s, until=count)
         assert len(self.messages) >= count, f"{len(self.messages)} of {count} messages came"
         return self.messages

@@ -18,7 +18,7 @@ def test_late_wake_up_is_not_taken_for_a_timeout(connect, queue):
     inbox = Inbox(connection, queue)
     publish(connection, queue, "x", headers={"eta": (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat()})
     inbox.channel.connection._wakeup.set()  # as if for a message that was delivered already
-    connection.drain_events(timeout=5)
+    connection.drain_events(timeout=60)
     assert [message.payload for message in inbox.messages] == ["x"]
 
 
@@ -35,7 +35,7 @@ def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
     channel.connection._callbacks[queue] = fail
     channel.basic_qos(prefetch_count=3)
     with pytest.raises(LookupError):
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=60)
     channel.connection._callbacks[queue] = inbox.messages.append
     inbox.wait(2)
 
@@ -78,7 +78,7 @@ def test_message_of_somebody_else_is_dead_lettered_with_the_reason(connect, queu
             sender.send_messages(ServiceBusMessage(b"hello"))
         assert inbox.look(0.5) == []
         with client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as dead_letters:
-            (message,) = dead_letters.receive_messages(1, max_wait_time=5)
+            (message,) = dead_letters.receive_messages(1, max_wait_time=60)
     assert message.dead_letter_reason == "UnreadableMessage"
 
 
@@ -136,12 +136,18 @@ def test_message_held_over_a_drop_is_settled_by_its_lock_token(connect, queue, c
 
 def test_publisher_does_not_notice_that_its_connection_was_dropped(connect, queue, control):
     connection = connect()
-    publish(connection, queue, 1)
-    assert control("drop")["dropped"] > 0
-    begin = time.monotonic()
-    publish(connection, queue, 2)
-    assert time.monotonic() - begin < 0.5
-    assert [message.payload for message in Inbox(connection, queue).wait(2)] == [1, 2]
+    published = [0]
+    publish(connection, queue, 0)
+
+    def publish_after_drop_s() -> float:
+        assert control("drop")["dropped"] > 0
+        published.append(len(published))
+        begin = time.monotonic()
+        publish(connection, queue, published[-1])
+        return time.monotonic() - begin
+
+    assert any(publish_after_drop_s() < 0.5 for _ in range(3))  # a busy machine may delay one
+    assert [message.payload for message in Inbox(connection, queue).wait(len(published))] == published
 
 
 def test_deleted_queue_is_created_again_for_its_consumer(connect, queue):
@@ -160,7 +166,7 @@ def test_message_of_a_consumer_without_acknowledgement_is_gone_on_arrival(connec
     messages: list[Any] = []
     with Consumer(connection.channel(), [Queue(queue)], on_message=messages.append, no_ack=True):
         while len(messages) < 3:
-            connection.drain_events(timeout=5)
+            connection.drain_events(timeout=60)
     assert connection.channel().queue_declare(queue, passive=True).message_count == 0
 
 

