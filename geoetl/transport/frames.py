@@ -29,17 +29,23 @@ def read_available(sock: socket.socket) -> bytes:
         OSError: the connection is broken.
     """
     try:
-        if isinstance(sock, ssl.SSLSocket):  # knows no flags; blocks for its own timeout at most, on a broken record
-            if not sock.pending() and not select.select([sock], [], [], 0)[0]:
-                return b""
-            data = sock.recv(READ_BYTES)
-        else:
-            data = sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        # A socket with a timeout waits for it whatever the flags of its recv say. TLS may still, on a broken record.
+        if not _has_input(sock):
+            return b""
+        data = sock.recv(READ_BYTES)
     except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
         return b""
     if not data:
         raise ServiceBusConnectionError(message="The service closed the connection.")
     return data
+
+
+def _has_input(sock: socket.socket) -> bool:
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return True
+    poll = select.poll()  # unlike select(), of descriptors beyond 1024 too
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def has_more(sock: socket.socket, taken: bytes) -> bool:
