@@ -79,9 +79,10 @@ def test_who_exceeds_its_estimate_is_ended_before_the_kernel_ends_anybody(instal
 
     made.wait(timeout_s=60)
 
-    (retried,) = told(made, "task retried")
-    assert retried["code"] == "out-of-memory"
+    # The other one as well, where chance lets the first come back while it still runs.
+    retried, *_ = every = told(made, "task retried")
+    assert {each["code"] for each in every} == {"out-of-memory"}
     assert re.search(r"expected were 50 MiB, it took [34]\d\d MiB", retried["message"])
     assert "this worker's processes take" in retried["message"]
-    assert sorted(task.attempt for task in work(made)) == [1, 2]
+    assert sum(task.attempt - 1 for task in work(made)) == len(every)
     assert "process ended for want of memory" in worker.log.read_text()

@@ -17,6 +17,7 @@ from geoetl.config import DatabaseTarget
 from geoetl.db.connections import ConnectionSource, DatabaseRefused, DatabaseUnavailable, connect
 from geoetl.errors import SystemFault
 from geoetl.identity import POSTGRES_SCOPE, IdentityUnavailable, ProcessCredential, postgres_password, token_life_s
+from geoetl.local.ports import Ports
 from geoetl.local.processes import start, wait_until_ready
 from geoetl.models.refs import BlobRef
 from geoetl.storage.azure import AzureBlobStore
@@ -69,9 +70,7 @@ class Broker:
 @pytest.fixture
 def broker(tmp_path: Path) -> Generator[Broker]:
     """An emulator that takes tokens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = Ports(tmp_path / "ports.json").of("emulator")
     command = [sys.executable, "-m", "geoetl.emulator", "--port", str(port), "--accept-jwt"]
     process = start(command, log=tmp_path / "emulator.log", record=tmp_path / "emulator.pid")
 

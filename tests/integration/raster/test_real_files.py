@@ -17,7 +17,7 @@ from geoetl.preflight.raster_rules import RasterOptions
 from geoetl.tasks.raster.convert import convert_raster
 from geoetl.tasks.raster.inspect import inspect_raster
 
-FOLDER = Path(os.environ.get("GEOETL_SHARED_DATA") or Path(__file__).parents[3].parent / "shared" / "data")
+FOLDER = Path(os.environ.get("TEST_SHARED_DATA") or Path(__file__).parents[3].parent / "shared" / "data")
 ACQUIRED = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 
 #: File -> what is found at submit when nothing but a time is given.
