@@ -51,6 +51,7 @@ class Worker:
 
     process: subprocess.Popen[bytes]
     log: Path
+    _is_told_to_stop: bool = False
 
     def children(self) -> list[int]:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -69,11 +70,17 @@ class Worker:
         self.signal(signal.SIGKILL)
         self.process.wait(60)
 
-    def stop(self) -> None:
-        if self.process.poll() is None:
+    def begin_to_stop(self) -> None:
+        """Ask it to end what it runs and go, without waiting for that."""
+        if self.process.poll() is None and not self._is_told_to_stop:
+            self._is_told_to_stop = True  # a second request would be a colder shutdown
             self.process.terminate()
+
+    def stop(self) -> None:
+        self.begin_to_stop()
+        if self.process.poll() is None:
             try:
-                self.process.wait(60)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -88,6 +95,19 @@ class Installation:
     home: Path
     services: Services
     environ: dict[str, str]
+    _standing: Worker | None = None
+
+    def standing(self) -> Worker:
+        """The worker of tests that leave it as it was."""
+        if self._standing is None or self._standing.process.poll() is not None:
+            self._standing = self.worker("standing")
+        return self._standing
+
+    def dismiss(self) -> None:
+        """From here on no worker is up but those a test starts."""
+        if self._standing is not None:
+            self._standing.stop()
+            self._standing = None
 
     def worker(self, name: str, *queues: str, concurrency: int = 2, environ: Mapping[str, str] | None = None) -> Worker:
         log = self.home / "logs" / f"{name}-{time.monotonic_ns()}.log"
@@ -188,9 +208,22 @@ def installation() -> Generator[Installation]:
         stack.down()
 
 
+@pytest.fixture(scope="module")
+def _standing_for_one_file(installation: Installation) -> Generator[None]:
+    yield
+    installation.dismiss()
+
+
+@pytest.fixture
+def a_worker(installation: Installation, _standing_for_one_file: None) -> Worker:
+    """A worker for both queues that the next tests use as well: it is neither killed nor asked about its past."""
+    return installation.standing()
+
+
 @pytest.fixture
 def workers(installation: Installation) -> Generator[Callable[..., Worker]]:
-    """Start workers; all are gone after the test."""
+    """Start workers, of which there are none before; all are gone after the test."""
+    installation.dismiss()
     started: list[Worker] = []
 
     def start(*args: Any, **kwargs: Any) -> Worker:
@@ -199,6 +232,8 @@ def workers(installation: Installation) -> Generator[Callable[..., Worker]]:
         return worker
 
     yield start
+    for worker in started:
+        worker.begin_to_stop()
     for worker in started:
         worker.stop()
 

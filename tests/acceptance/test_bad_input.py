@@ -130,8 +130,8 @@ class TestFailsAtRun:
         return done, document(done)
 
     @pytest.fixture(autouse=True)
-    def worker(self, workers):
-        return workers("reader")
+    def worker(self, a_worker):
+        return a_worker
 
     @pytest.fixture(autouse=True)
     def nothing_published(self, installation):

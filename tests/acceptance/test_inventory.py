@@ -41,12 +41,11 @@ def test_a_job_type_fits_a_hundred_lines_and_knows_neither_celery_nor_sql():
     assert not re.search(r"celery|psycopg|SELECT", text)
 
 
-def test_an_inventory_lists_every_blob_with_its_checksum(installation, workers):
+def test_an_inventory_lists_every_blob_with_its_checksum(installation, a_worker):
     prefix = f"stock-{uuid.uuid4().hex[:8]}/"
     contents = {f"{prefix}{n}.bin": bytes([n]) * n * 1000 for n in range(7)}
     for path, content in contents.items():
         installation.put(path, content)
-    workers("clerk")
 
     job = submit(Inventory(container="bronze", prefix=prefix, per_task=3), services=installation.services)
     result = job.wait(timeout_s=60)
@@ -61,9 +60,7 @@ def test_an_inventory_lists_every_blob_with_its_checksum(installation, workers):
 
 
 @pytest.mark.parametrize("command", re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)[0].splitlines())
-def test_a_command_of_the_page_works(installation, workers, command):
-    workers("clerk")
-
+def test_a_command_of_the_page_works(installation, a_worker, command):
     done = installation.geoetl(*shlex.split(command)[1:])
 
     assert done.returncode == 0, done.stderr

@@ -56,9 +56,8 @@ def submitted(installation, refs, **options):
 
 
 @pytest.mark.parametrize(("shape", "tasks"), [((1, 2), ["raster.mosaic"]), ((3, 3), ["raster.encode_band"] * 7)])
-def test_a_delivery_becomes_one_item(installation, workers, delivery, tmp_path, shape, tasks):
+def test_a_delivery_becomes_one_item(installation, a_worker, delivery, tmp_path, shape, tasks):
     refs, expected = delivery(*shape)
-    workers("one")
 
     job = submitted(installation, refs)
     result = job.wait(timeout_s=110)

@@ -94,9 +94,7 @@ def test_a_submit_with_no_worker_rings_and_a_later_worker_finishes(installation,
     assert job.wait(timeout_s=60) == {"sum_of_squares": 5}
 
 
-def test_a_cancel_stops_running_tasks_within_two_seconds(installation, workers):
-    workers("busy")
-
+def test_a_cancel_stops_running_tasks_within_two_seconds(installation, a_worker):
     def cancelled_after_s() -> float:
         job = submit(Noop(tasks=4, seconds=60, name=uuid.uuid4().hex), services=installation.services)
         eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
@@ -109,9 +107,8 @@ def test_a_cancel_stops_running_tasks_within_two_seconds(installation, workers):
     assert any(cancelled_after_s() < 2.5 for _ in range(3))
 
 
-def test_events_are_followed_until_the_job_has_ended(installation, workers):
+def test_events_are_followed_until_the_job_has_ended(installation, a_worker):
     job = submit(Noop(tasks=2, seconds=0.5, name=uuid.uuid4().hex), services=installation.services)
-    workers("busy")
 
     told = [event.what for event in job.follow()]
 
@@ -120,12 +117,11 @@ def test_events_are_followed_until_the_job_has_ended(installation, workers):
     assert told == [event.what for event in job.events()]
 
 
-def test_a_resumed_job_completes(installation, workers):
-    worker = workers("busy")
+def test_a_resumed_job_completes(installation, a_worker):
     job = submit(Noop(tasks=4, seconds=1.0, name=uuid.uuid4().hex), services=installation.services)
     eventually(lambda: any(task.state == "running" and task.stage_no == 1 for task in job.tasks()), what="running")
     job.cancel()
-    assert worker.process.poll() is None
+    assert a_worker.process.poll() is None
 
     job.resume()
 

@@ -18,8 +18,7 @@ def spec(*refs, **options):
     return ProcessRaster(sources=refs, collection=f"c-{uuid.uuid4().hex[:8]}", create_collection=True, **options)
 
 
-def test_sources_become_searchable_items_whose_cogs_equal_them(installation, workers, tmp_path):
-    workers("one")
+def test_sources_become_searchable_items_whose_cogs_equal_them(installation, a_worker, tmp_path):
     paths = [write_raster(tmp_path / f"scene-{n}.tif", seed=n, count=n + 1) for n in range(3)]
     refs = [installation.put(f"process/{path.name}", path) for path in paths]
 
@@ -81,8 +80,7 @@ def test_killing_a_worker_in_the_middle_of_convert_loses_and_doubles_nothing(ins
     assert max(attempts) == 2, "the killed attempt was repeated"
 
 
-def test_the_same_sources_are_done_already_and_force_runs_them_again(installation, workers, tmp_path):
-    workers("one")
+def test_the_same_sources_are_done_already_and_force_runs_them_again(installation, a_worker, tmp_path):
     ref = installation.put("process/again.tif", write_raster(tmp_path / "again.tif"))
     wanted = spec(ref)
     first = submit(wanted, services=installation.services)
@@ -98,8 +96,7 @@ def test_the_same_sources_are_done_already_and_force_runs_them_again(installatio
     assert forced.submission.run_id in products[0]
 
 
-def test_a_job_from_the_command_line(installation, workers, tmp_path):
-    workers("one")
+def test_a_job_from_the_command_line(installation, a_worker, tmp_path):
     ref = installation.put("process/cli.tif", write_raster(tmp_path / "cli.tif"))
     collection = f"c-{uuid.uuid4().hex[:8]}"
     assert installation.geoetl("collection", "create", collection, "--description", "A test").returncode == 0

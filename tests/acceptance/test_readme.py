@@ -36,20 +36,17 @@ def test_ci_runs_the_make_targets_of_the_readme():
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in MAKE])
-def test_a_command_of_the_readme_works(installation, workers, demo, command):
+def test_a_command_of_the_readme_works(installation, a_worker, demo, command):
     program, *words = shlex.split(command)
     assert program == ".venv/bin/geoetl"
-    if "--wait" in words:
-        workers("readme")
 
     done = installation.geoetl(*words)
 
     assert done.returncode == 0, done.stderr
 
 
-def test_the_python_example_works(installation, workers, demo, monkeypatch, capsys):
+def test_the_python_example_works(installation, a_worker, demo, monkeypatch, capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    workers("readme")
     for name, value in installation.environ.items():
         monkeypatch.setenv(name, value)
     from geoetl.worker.client import close_default_services

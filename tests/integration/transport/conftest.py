@@ -103,7 +103,7 @@ class Worker:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(60)
+                self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
         return time.monotonic() - begin
