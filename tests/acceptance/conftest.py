@@ -201,7 +201,12 @@ def installation() -> Generator[Installation]:
         stack = Stack(home)
         require(stack.up)
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GEOETL_")}
-        environ |= {"GEOETL_HOME": str(home), "PYTHONPATH": str(ROOT), **TUNING}
+        # Memory is shared out among all that use one scratch folder; and what a killed worker left goes with this one.
+        scratch = home / "scratch"
+        scratch.mkdir()
+        environ |= {
+            "GEOETL_HOME": str(home), "PYTHONPATH": str(ROOT), "GEOETL_RASTER__SCRATCH_DIR": str(scratch), **TUNING
+        }  # fmt: skip
         services = create_app(load_settings(environ, cwd=home)).services
         yield Installation(home, services, environ)
         services.close()
