@@ -24,6 +24,7 @@ class IdentityEndpoint:
         self.is_down = False
         self.audience: str | None = None
         self.requests: list[dict[str, str]] = []
+        self.issued_at = time.monotonic()
         self.on_issue: Callable[[str], None] = lambda token: None
         endpoint = self
 
@@ -59,6 +60,7 @@ class IdentityEndpoint:
         }  # fmt: skip
         token = ".".join([_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "unsigned"])
         self.on_issue(token)
+        self.issued_at = time.monotonic()
         return 200, {
             "access_token": token, "expires_on": str(now + LIFE_S), "resource": resource, "token_type": "Bearer"
         }  # fmt: skip

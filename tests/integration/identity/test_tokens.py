@@ -14,7 +14,7 @@ from psycopg import sql
 
 import geoetl.transport  # noqa: F401 - registers `servicebus` with kombu
 from geoetl.config import DatabaseTarget
-from geoetl.db.connections import ConnectionSource, DatabaseRefused, DatabaseUnavailable, connect
+from geoetl.db.connections import Connection, ConnectionSource, DatabaseRefused, DatabaseUnavailable, connect
 from geoetl.errors import SystemFault
 from geoetl.identity import POSTGRES_SCOPE, IdentityUnavailable, ProcessCredential, postgres_password, token_life_s
 from geoetl.local.ports import Ports
@@ -62,6 +62,20 @@ def by_token(databases: TestDatabases, app_db: DatabaseTarget, endpoint: Identit
         )
 
 
+def sign_in(target: DatabaseTarget, endpoint: IdentityEndpoint) -> Connection:
+    """A session by token. Azure's servers take every token that lives, this one only the newest.
+
+    So who took the older one at the moment of the change tries again.
+    """
+    try:
+        return connect(target, application_name="tests")
+    except DatabaseRefused:
+        if time.monotonic() - endpoint.issued_at > LIFE_S / 4:
+            raise
+        time.sleep(LIFE_S / 10)
+        return connect(target, application_name="tests")
+
+
 @dataclass(frozen=True)
 class Broker:
     url: str
@@ -105,7 +119,7 @@ def test_all_services_are_reached_for_longer_than_a_token_lives(
         queue = messages.SimpleQueue("tokens")
         while time.monotonic() < until:
             rounds += 1
-            with connect(by_token, application_name="tests") as connection:
+            with sign_in(by_token, endpoint) as connection:
                 assert connection.execute("SELECT current_user").fetchone() == (ROLE,)
             ref = BlobRef.of("silver", "tokens", f"{rounds}.txt")
             store.upload(ref, b"x", content_type="text/plain")
@@ -137,16 +151,16 @@ def test_sessions_outlive_their_token(by_token: DatabaseTarget, endpoint: Identi
 def test_an_endpoint_that_is_down_for_a_while_is_noticed_by_nobody(
     by_token: DatabaseTarget, endpoint: IdentityEndpoint
 ):
-    connect(by_token, application_name="tests").close()
+    sign_in(by_token, endpoint).close()
     endpoint.is_down = True
     time.sleep(LIFE_S / 2)
-    connect(by_token, application_name="tests").close()
+    sign_in(by_token, endpoint).close()
     endpoint.is_down = False
     until = time.monotonic() + LIFE_S
     while len(endpoint.requests) < 2 and time.monotonic() < until:
         time.sleep(0.1)
     assert len(endpoint.requests) == 2, "the background refresh has caught up, though nobody asked"
-    connect(by_token, application_name="tests").close()
+    sign_in(by_token, endpoint).close()
 
 
 def test_an_endpoint_that_is_down_for_too_long_is_a_transient_error(
