@@ -58,7 +58,7 @@ def document(result: Result) -> Any:
 
 
 def send(client: ServiceBusClient, *ids: str, **kwargs: Any) -> None:
-    with client.get_queue_sender("standard") as sender:
+    with client.get_queue_sender("standard", keep_alive=0) as sender:
         for each in ids:
             properties = {"task": "work", "id": each, "kombu": "{}"}
             message = ServiceBusMessage(each, subject="work", message_id=uuid.uuid4().hex,
@@ -76,7 +76,7 @@ def take(receiver: ServiceBusReceiver, count: int) -> list[Any]:
 
 def dead_letter(client: ServiceBusClient, *ids: str) -> None:
     send(client, *ids)
-    with client.get_queue_receiver("standard") as receiver:
+    with client.get_queue_receiver("standard", keep_alive=0) as receiver:
         for message in take(receiver, len(ids)):
             receiver.dead_letter_message(message, reason="TooHard", error_description="nobody could do it")
 
@@ -170,7 +170,7 @@ def test_requeued_message_is_the_same_task_without_its_past(run, client):
 
     assert document(run("requeue", "standard", "--all", "--json")) == {"sent": 2, "left": 0}
 
-    with client.get_queue_receiver("standard") as receiver:
+    with client.get_queue_receiver("standard", keep_alive=0) as receiver:
         messages = take(receiver, 2)
     assert [b"".join(each.body) for each in messages] == [b"a", b"b"]
     assert messages[0].application_properties == {b"task": b"work", b"id": b"a", b"kombu": b"{}"}

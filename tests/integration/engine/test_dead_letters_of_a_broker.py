@@ -36,7 +36,7 @@ def undertaker(server: RunningServer) -> Undertaker:
 
 
 def send(client: ServiceBusClient, *ids: str) -> None:
-    with client.get_queue_sender("standard") as sender:
+    with client.get_queue_sender("standard", keep_alive=0) as sender:
         for each in ids:
             properties = {"task": "noop.work", "id": each, "kombu": "{}"}
             sender.send_messages(
@@ -47,7 +47,7 @@ def send(client: ServiceBusClient, *ids: str) -> None:
 def exhaust(client: ServiceBusClient, *ids: str) -> None:
     """Take messages as often as the queue allows, and never settle them well."""
     send(client, *ids)
-    with client.get_queue_receiver("standard") as receiver:
+    with client.get_queue_receiver("standard", keep_alive=0) as receiver:
         given_back = 0
         while given_back < 2 * len(ids):
             for message in receiver.receive_messages(len(ids), max_wait_time=60):
@@ -58,7 +58,7 @@ def exhaust(client: ServiceBusClient, *ids: str) -> None:
 def dead(client: ServiceBusClient) -> list[tuple[str, int]]:
     """Ids of dead letters and how often they were received."""
     receiver: ServiceBusReceiver
-    with client.get_queue_receiver("standard", sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver:
+    with client.get_queue_receiver("standard", keep_alive=0, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as receiver:
         return [
             (message.application_properties[b"id"].decode(), message.delivery_count)
             for message in receiver.peek_messages(100)
