@@ -30,7 +30,7 @@ from benchmarks.raster_sources import BAND_ROWS, Raster
 ROUNDS = 3
 #: What GDAL's driver and rio-cogeo do not do.
 APART = ("transfers", "verification", "statistics", "checksums", "description", "inspection")
-#: Pixels of each side of the raster that becomes a COG of more than 5 GiB.
+#: Pixels of each side of the raster that becomes a COG of more than 5 GiB; a multiple of 512.
 HUGE_SIDE = 69_632
 
 
@@ -139,11 +139,14 @@ def print_ratios(medians: Sequence[dict[str, Figures]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small rasters, within six minutes")
-    parser.add_argument("--huge", action="store_true", help="only a COG of more than 5 GiB; needs 16 GB of disk")
+    parser.add_argument(
+        "--huge", nargs="?", const=HUGE_SIDE, type=int, metavar="SIDE",
+        help="only a COG of more than 5 GiB, of SIDE x SIDE bytes and a third; needs three times that of disk",
+    )  # fmt: skip
     asked = parser.parse_args()
     if asked.huge:
         with tempfile.TemporaryDirectory(prefix="geoetl-bench-") as name:
-            run_huge(Path(name), HUGE_SIDE)
+            run_huge(Path(name), asked.huge)
         return
     sizes = [192 * 2**20] if asked.quick else [2**30, 4 * 2**30]
     rasters = [
