@@ -18,7 +18,7 @@ from geoetl.models.refs import BlobRef
 from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, encode_cog
+from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, WrittenCog, encode_cog
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
 from geoetl.tasks.raster.thumbnail import thumbnail_png
 from geoetl.tasks.raster.validate import validate_cog
@@ -109,16 +109,17 @@ def write_cog(
 ) -> dict[str, bool]:
     """Write the COG of an open raster and validate it; the checks by name. Without ``shared`` GDAL's driver writes."""
     ctx.checkpoint()
+    written: WrittenCog | None = None
     with (
         written_to_scratch(ref),
         gdal_errors(ref, "Writing the COG of", code="unwritable", error=SystemFault),
     ):
         if shared is not None:
-            encode_cog(src, shared, cog, ctx)
+            written = encode_cog(src, shared, cog, ctx)
         else:
             rasterio.shutil.copy(src, str(cog), driver="COG", **profile.options)
     ctx.checkpoint()
-    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)
+    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy, written=written)
 
 
 def _shared_cog(task: ConvertInput) -> SharedCog:

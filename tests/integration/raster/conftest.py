@@ -177,9 +177,13 @@ class PlainContext:
     cache_bytes: int = 64 * 1024**2
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
+    reports: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
     def checkpoint(self) -> None:
         self.checkpoints += 1
+
+    def report(self, *, done: int, total: int) -> None:
+        self.reports.append((done, total))
 
 
 @pytest.fixture

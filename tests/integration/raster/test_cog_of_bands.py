@@ -109,6 +109,19 @@ def test_neither_bands_nor_panels_show_in_the_file(size, tmp_path, ctx):
         ctx.store.delete(TARGET)
 
 
+@pytest.mark.parametrize("chunk_bytes", [NARROW, 10**9])
+def test_a_band_reports_every_step_and_ends_with_the_last(chunk_bytes, tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    write(original, "uint16", height=1023, width=1101)
+    cog = put(ctx, original, chunk_bytes=chunk_bytes)
+
+    encode_band(BandInput(cog=cog, band=1), ctx)
+
+    total = ctx.reports[-1][1]
+    assert total >= 2
+    assert ctx.reports == [(done, total) for done in range(1, total + 1)]
+
+
 @pytest.mark.parametrize("profile", ["zstd", "deflate", "lzw", "raw"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_every_lossless_codec_is_the_drivers(profile, dtype, tmp_path, ctx):
