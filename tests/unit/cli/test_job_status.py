@@ -9,16 +9,26 @@ from geoetl.engine.rows import JobStatus, JobSummary, StageProgress, Steps, Task
 from geoetl.models.refs import JobId, RunId
 from geoetl.models.states import JobState, StageState, TaskState
 
-NOW = dt.datetime.now(dt.UTC)
+BEGUN = dt.datetime(2026, 2, 3, tzinfo=dt.UTC)
 SUMMARY = JobSummary(
-    JobId("ab" * 16), "process_raster", RunId("r"), 1, JobState.RUNNING, 0, 1, NOW, NOW, finished_at=None, error=None
+    JobId("ab" * 16),
+    "process_raster",
+    RunId("r"),
+    1,
+    JobState.RUNNING,
+    0,
+    1,
+    BEGUN,
+    BEGUN,
+    finished_at=None,
+    error=None,
 )
 
 
 def task(steps):
     return TaskStatus(
         0, 0, "id", "raster.convert", "convert a.tif", "gdal", "", TaskState.RUNNING, 1, 3, "host:7",
-        NOW - dt.timedelta(seconds=125), finished_at=None, error=None, result=None, steps=steps,
+        dt.datetime.now(dt.UTC) - dt.timedelta(seconds=125), finished_at=None, error=None, result=None, steps=steps,
     )  # fmt: skip
 
 
@@ -31,7 +41,7 @@ def task(steps):
 )
 def test_a_running_task_shows_its_steps_or_else_its_time(steps, underway, of_stage, of_task, capsys):
     counts = dict.fromkeys(TaskState, 0) | {TaskState.SUCCEEDED: 1, TaskState.RUNNING: 1}
-    stage = StageProgress(0, "convert", StageState.RUNNING, 2, 1, NOW, None, counts, underway)
+    stage = StageProgress(0, "convert", StageState.RUNNING, 2, 1, BEGUN, None, counts, underway)
 
     print_status(JobStatus(SUMMARY, {}, None, None, None, (stage,)), [task(steps)])
 
