@@ -42,21 +42,13 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         TransientError: ``scratch-full``, or the storage is away.
     """
     path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room_bytes(task))
-    nodata = nodata_value(task.nodata)
-    profile = choose_profile(
-        task.profile,
-        task.facts,
-        task.source,
-        threads=ctx.threads,
-        resampling=task.resampling,
-        has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
-    )
+    profile = profile_of(task, ctx)
     cog = ctx.scratch / "cog.tif"
     with open_source(
         path,
         task.source,
         source_crs=task.source_crs,
-        nodata=nodata,
+        nodata=nodata_value(task.nodata),
         threads=ctx.threads,
         cache_bytes=ctx.cache_bytes,
     ) as src:
@@ -74,6 +66,22 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
             warped.unlink()
     path.unlink()
     return upload_cog(task, cog, profile, checks, ctx)
+
+
+def profile_of(task: ConvertInput, ctx: TaskContext) -> CogProfile:
+    """How the COG is to be written.
+
+    Raises:
+        BadData: ``profile-unsuitable`` or ``resampling-unsuitable``.
+    """
+    return choose_profile(
+        task.profile,
+        task.facts,
+        task.source,
+        threads=ctx.threads,
+        resampling=task.resampling,
+        has_nodata=task.nodata is not None or task.facts.mask_kind == "nodata",
+    )
 
 
 def room_bytes(task: ConvertInput) -> int:
@@ -94,7 +102,7 @@ def _bands_problem(task: ConvertInput, path: Path) -> str | None:
         profile=task.profile,
         resampling=task.resampling,
         target_crs=task.target_crs,
-        has_nodata=task.nodata is not None or any(band.nodata is not None for band in facts.bands),
+        nodata=task.nodata,
     )
 
 

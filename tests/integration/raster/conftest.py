@@ -21,6 +21,7 @@ from geoetl.storage.base import (
     StagedBlock,
 )
 from geoetl.tasks.context import Publication, PublicationToken
+from tests.integration.raster.mosaics import Sources
 
 RUN = RunId("5f0c3d9e")
 TOKEN = PublicationToken(run_sequence=7, attempt=1)
@@ -196,3 +197,9 @@ def ctx(store: FolderStore, tmp_path: Path) -> PlainContext:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return PlainContext(store=store, scratch=scratch)
+
+
+@pytest.fixture
+def sources(ctx: PlainContext, tmp_path: Path) -> Sources:
+    """Of a mosaic, to be added."""
+    return Sources(ctx, tmp_path)

@@ -68,14 +68,14 @@ def by_driver(path, folder, *, profile="auto", resampling=None) -> bytes:
 
 def problem_of(path, *, profile="auto", resampling=None):
     facts = facts_at(path)
-    has_nodata = facts.bands[0].nodata is not None
-    return bands_problem(facts, profile=profile, resampling=resampling, target_crs=None, has_nodata=has_nodata)
+    return bands_problem(facts, profile=profile, resampling=resampling, target_crs=None, nodata=None)
 
 
 #: Left to the driver, and why.
 WHOLE = {
     "float16": "overviews of float16 are GDAL's", "complex_int16": "its values are complex",
     "complex64": "its values are complex", "complex128": "its values are complex",
+    "alpha before all others": "overviews of an alpha band before all others are GDAL's",
     "1500 x 1": "it is very narrow", "JPEG 2000": "JP2OpenJPEG files are decoded as a whole",
 }  # fmt: skip
 
