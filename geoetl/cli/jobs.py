@@ -194,19 +194,20 @@ def _print_notable(tasks: list[TaskStatus]) -> None:
     output.table(
         "task", "", "state", "attempt", "queue", "worker",
         rows=[
-            (task.number, output.plain(task.label), f"{output.colored(task.state)}{_so_far(task)}",
+            (task.number, output.plain(task.label), state_so_far(task),
              f"{task.attempt} of {task.max_attempts}", task.queue, task.worker)
             for task in tasks
         ],
     )  # fmt: skip
 
 
-def _so_far(task: TaskStatus) -> str:
-    """For how long a task has been running, and, where it counts its steps, how far it is."""
+def state_so_far(task: TaskStatus) -> str:
+    """A task's state; where it runs, for how long, and how many of its steps are done if it counts them."""
+    state = output.colored(task.state)
     if task.state is not TaskState.RUNNING or task.started_at is None:
-        return ""
+        return state
     steps = f", {task.steps.done} of {task.steps.total} steps" if task.steps else ""
-    return f" for {output.ago(_seconds(task.started_at, dt.datetime.now(dt.UTC)))}{steps}"
+    return f"{state} for {output.ago(_seconds(task.started_at, dt.datetime.now(dt.UTC)))}{steps}"
 
 
 def _advise(found: JobStatus, tasks: list[TaskStatus]) -> None:
