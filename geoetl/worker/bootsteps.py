@@ -63,7 +63,7 @@ class HeartbeatStep(ThreadStep):
                 if now >= beat_at:
                     watch.confirm(beat(conn, live, lease_s=worker.lease_s), now)
                     beat_at = now + worker.heartbeat_s
-                if now >= record_at and (news := board.news({task_id for task_id, _ in live})):
+                if live and now >= record_at and (news := board.news({task_id for task_id, _ in live})):
                     record(conn, news)
                     record_at = now + PROGRESS_S
                 overdue = watch.seen(look(conn, live), time.monotonic())

@@ -76,6 +76,9 @@ def test_a_cancel_in_the_middle_of_the_encoding_leaves_nothing_within_two_second
         within_s=2.5,
         what="every task stopped",
     )
+    # By the database's clock: without what the questions took.
+    at = {event.what: event.at for event in job.events()}
+    assert (at["task stopped"] - at["job cancelled"]).total_seconds() < 2
     assert job.task(task.number).task.state is TaskState.CANCELLED
     eventually(lambda: folders(tmp_path) == [], within_s=10, what="scratch is empty")
     assert len(worker.children()) == len(children)
