@@ -44,5 +44,7 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    # "Task ... received": a line a task that its end repeats; a busy worker writes thousands. DEBUG shows them.
+    logging.getLogger("celery.worker.strategy").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     # One line for every state change of every AMQP frame, at INFO.
     logging.getLogger("azure").setLevel(logging.WARNING)

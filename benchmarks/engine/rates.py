@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import dataclass
+from operator import truediv
 
 from benchmarks.engine.peers import ChordPeer
 from benchmarks.engine.site import Site
@@ -73,21 +74,22 @@ def _print(concurrency: int, tasks: int, runs: dict[str, list[Run]]) -> None:
 
 
 def measure_growth(site: Site, figures: Figures, *, quick: bool) -> None:
-    """What a task costs in a small job, a large one, and in many jobs at once: processor time of worker and database.
-
-    The first figure of each is the base; ratios of 1 mean that cost does not grow.
+    """What a task costs in a job of 100, in a large job, and in many jobs of 100 at once: processor time of worker and
+    database. Ratios to the first; 1 means that cost does not grow.
     """
+    size, count = (1000, 10) if quick else (3334, 100)
     with site.worker(concurrency=2) as worker:
         site.seconds_of(site.submit(20), since=0.0)
-        small = median(_cost_us(site, worker, jobs=3, tasks=34) for _ in range(3 if quick else 5))
-        large = _cost_us(site, worker, jobs=1, tasks=1000 if quick else 3334)
-        if quick:
-            figures.add("cost_growth_100_to_3000", large / (small or 1.0))
-        else:
-            figures.add("cost_growth_100_to_10000", large / (small or 1.0))
-        one = _cost_us(site, worker, jobs=1, tasks=334 if quick else 1667)
-        many = _cost_us(site, worker, jobs=10 if quick else 100, tasks=34 if quick else 17)
-        figures.add(f"cost_growth_1_to_{10 if quick else 100}_jobs", many / one)
+        small: list[float] = []
+        large: list[float] = []
+        many: list[float] = []
+        for _ in range(3):
+            small.append(median(_cost_us(site, worker, jobs=1, tasks=34) for _ in range(3)) or 1.0)
+            large.append(_cost_us(site, worker, jobs=1, tasks=size))
+            many.append(_cost_us(site, worker, jobs=count, tasks=34))
+            print(f"  cost in us: small {small[-1]:.0f}, large {large[-1]:.0f}, many {many[-1]:.0f}", flush=True)
+        figures.add(f"cost_growth_100_to_{3 * size // 1000 * 1000}", median(map(truediv, large, small)))
+        figures.add(f"cost_growth_1_to_{count}_jobs", median(map(truediv, many, small)))
         _add_bytes(site, figures)
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast, override
 
 from celery import Celery
 from kombu.compression import compress
+from kombu.entity import Queue
 from kombu.messaging import Producer
 from kombu.serialization import dumps
 
@@ -139,16 +140,29 @@ class CaptureProducer(Producer):
         )
 
 
-def publish(app: Celery, producer: Producer, message: Message) -> None:
-    """Send a captured message. The body passes through untouched because its content type is given."""
-    declare = [app.amqp.queues[message.queue]] if message.queue else None
-    producer.publish(
-        message.body,
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        headers=message.headers,
-        exchange=message.exchange,
-        routing_key=message.routing_key,
-        declare=declare,
-        **message.properties,
-    )
+class Outlet:
+    """Sends captured messages by one producer, and declares their queues on the way."""
+
+    def __init__(self, app: Celery, producer: Producer) -> None:
+        self._app = app
+        self._producer = producer
+        # kombu would bind a queue, which copies it, for each message again.
+        self._bound: dict[str, Queue] = {}
+
+    def publish(self, message: Message) -> None:
+        """Send a captured message. The body passes through untouched because its content type is given."""
+        self._producer.publish(
+            message.body,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            headers=message.headers,
+            exchange=message.exchange,
+            routing_key=message.routing_key,
+            declare=[self._queue(message.queue)] if message.queue else None,
+            **message.properties,
+        )
+
+    def _queue(self, name: str) -> Queue:
+        if name not in self._bound:
+            self._bound[name] = self._app.amqp.queues[name].bind(self._producer.channel)
+        return self._bound[name]

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from geoetl.backend.app import ConnectionFactory, OutboxCelery
 from geoetl.backend.chores import Chore, ChoreList, slow_chores
 from geoetl.backend.ledger import Connection
-from geoetl.backend.messages import Captured, Message, publish
+from geoetl.backend.messages import Captured, Message, Outlet
 from geoetl.backend.queries import load_queries
 
 log = get_logger(__name__)
@@ -156,11 +156,12 @@ class Relay:
         """Publish in one batch; after an error one by one, so that only the rows that are at fault are parked."""
         away = self._broker_away()
         producer.channel  # noqa: B018 - connects: what is wrong with the broker, or its URL, is no message's fault
+        outlet = Outlet(self.app, producer)
         try:
             with producer.batch():
                 for row in rows:
                     if row.id in messages:
-                        publish(self.app, producer, messages[row.id])
+                        outlet.publish(messages[row.id])
         except away:
             raise
         except (KombuError, ValueError, TypeError, KeyError) as exc:
@@ -172,7 +173,7 @@ class Relay:
             if row.id not in messages:
                 continue
             try:
-                publish(self.app, producer, messages[row.id])
+                outlet.publish(messages[row.id])
             except away:
                 raise
             except (KombuError, ValueError, TypeError, KeyError) as exc:

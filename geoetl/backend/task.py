@@ -60,9 +60,8 @@ class FencedRequest(Request):
 
     def revoked(self) -> bool:
         """Ask the ledger whether the revoke of a task still holds, then let Celery drop the message."""
-        app: Any = self.app
-        ledger = ledger_of(app, self._context)
-        if ledger is not None and self.id in revoked_tasks:
+        if self.id in revoked_tasks and (ledger := ledger_of(self.app, self._context)) is not None:
+            app: Any = self.app
             try:
                 is_revoked = ledger.revoked(self.id, age_s=seconds_since_revoke(self.id), owner=None)
             except app.database_errors:

@@ -27,6 +27,9 @@ class WorkerSettings(Section):
     """After this a task's process is killed, in seconds."""
     max_tasks_per_child: int = Field(default=100, ge=1)
     """A child process is replaced after this many tasks."""
+    prefetch_multiplier: int = Field(default=1, ge=1, le=64)
+    """Messages a worker takes per child process. More than 1 keeps children busy where tasks take milliseconds; where
+    they take minutes, it makes tasks wait behind others while another worker is idle."""
 
     memory_limit_bytes: int | None = Field(default=None, ge=256 * 1024**2)
     """Memory for all workers of this machine or container; by default the control group's limit, else the machine's."""

@@ -1,9 +1,11 @@
 """What a process takes of the memory (Linux: ``/proc``, man 5 proc)."""
 
 import os
-from pathlib import Path
+import re
 
 _KIB = 1024
+#: Larger than any ``/proc/<pid>/status``.
+_READ_BYTES = 16_384
 
 
 def private_bytes(pid: int) -> int:
@@ -11,33 +13,45 @@ def private_bytes(pid: int) -> int:
 
     Pages of libraries are shared by all workers and can be dropped, so they do not count.
     """
-    fields = _status(pid)
-    return fields.get("RssAnon", 0) + fields.get("RssShmem", 0)
+    return _status(pid, "RssAnon", "RssShmem")
 
 
 def data_bytes(pid: int) -> int:
     """Virtual size of a process's private writable memory: what RLIMIT_DATA limits."""
-    return _status(pid).get("VmData", 0)
+    return _status(pid, "VmData")
 
 
 def reset_peak() -> None:
     """Let ``peak_rss_bytes`` begin anew."""
+    # Plain descriptors here and below: both are asked for by every task, however short.
     try:
-        Path("/proc/self/clear_refs").write_text("5")
+        file = os.open("/proc/self/clear_refs", os.O_WRONLY)
     except OSError:
         return  # a kernel without it, or a sandbox that forbids it: then the peak is that of the process's life
+    try:
+        os.write(file, b"5")
+    except OSError:
+        return
+    finally:
+        os.close(file)
 
 
 def peak_rss_bytes() -> int:
     """The most that this process has held since the last ``reset_peak``."""
-    return _status(os.getpid()).get("VmHWM", 0)
+    return _status(os.getpid(), "VmHWM")
 
 
-def _status(pid: int) -> dict[str, int]:
+def _status(pid: int, *fields: str) -> int:
+    """The sum of some fields of ``/proc/<pid>/status``, in bytes; 0 where the process has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        file = os.open(f"/proc/{pid}/status", os.O_RDONLY)
     except (FileNotFoundError, ProcessLookupError):
-        return {}
-    return {
-        name: int(rest.split()[0]) * _KIB for name, _, rest in (line.partition(":") for line in lines) if " kB" in rest
-    }
+        return 0
+    try:
+        text = os.read(file, _READ_BYTES)
+    except ProcessLookupError:
+        return 0
+    finally:
+        os.close(file)
+    found = (re.search(rb"^%b:\s+(\d+) kB$" % field.encode(), text, re.MULTILINE) for field in fields)
+    return sum(int(match[1]) for match in found if match) * _KIB

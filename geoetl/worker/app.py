@@ -159,7 +159,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "task_default_routing_key": settings.broker.standard.name,
         "task_time_limit": settings.worker.task_time_limit_s,
         "worker_concurrency": settings.worker.concurrency,
-        "worker_prefetch_multiplier": 1,
+        "worker_prefetch_multiplier": settings.worker.prefetch_multiplier,
         "worker_max_tasks_per_child": settings.worker.max_tasks_per_child,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # `celery status`, `inspect`, `control` and Flower; the cost is in docs/transport.md, "The control plane".

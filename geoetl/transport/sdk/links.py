@@ -13,6 +13,10 @@ from geoetl.transport.sockets import close_socket
 #: The limit of Standard namespaces, and of a batch on any namespace that does not say otherwise.
 STANDARD_MESSAGE_LIMIT_BYTES: Final = 256 * 1024
 
+#: What the SDK leaves out when it counts the bytes of a batch: the first message's id, session and partition key (128
+#: characters each), which it repeats around the batch.
+_BATCH_ENVELOPE_BYTES: Final = 512
+
 #: The service's words for settling by token; `released` cannot be said that way.
 DISPOSITION_STATUS: Final = {
     Outcome.COMPLETE: "completed",
@@ -63,6 +67,8 @@ class SendingLink:
         batch_limit = PyamqpTransport.get_remote_max_message_batch_size(handle._handler)
         handle._max_message_size_on_link = self.message_limit_bytes
         handle._max_batch_size_on_link = min(batch_limit or STANDARD_MESSAGE_LIMIT_BYTES, self.message_limit_bytes)
+        #: The largest batch the link accepts, as the SDK counts.
+        self.batch_limit_bytes: int = handle._max_batch_size_on_link - _BATCH_ENVELOPE_BYTES
 
 
 def encoded_size(message: ServiceBusMessage) -> int:

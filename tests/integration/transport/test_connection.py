@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.exceptions import ServiceBusAuthenticationError
 from azure.servicebus.management import ServiceBusAdministrationClient
 from kombu import Exchange, Producer, Queue
 
+from geoetl.transport import sdk
 from geoetl.transport.clients import Clients
 from geoetl.transport.errors import MessageTooLargeError, QueueUnavailableError
 from geoetl.transport.options import Options
@@ -121,6 +123,20 @@ def test_too_large_a_message_is_refused_with_its_size_and_the_limit(connect, que
     assert refused.value.size_bytes > refused.value.limit_bytes
     publish(connection, queue, "small")
     assert Inbox(connection, queue).wait(1)[0].payload == "small"
+
+
+def test_a_batch_that_is_full_by_the_count_of_the_sdk_is_not_too_large_for_the_service(connect, queue):
+    connection = connect()
+    simple = connection.SimpleQueue(queue)
+    limit = 256 * 1024
+    full = ServiceBusMessageBatch(max_size_in_bytes=limit)
+    messages = [ServiceBusMessage(b"x" * 130_000, message_id="m" * 100) for _ in range(2)]
+    full.add_message(messages[0])
+    left = limit - full.size_in_bytes - sdk.encoded_size(messages[1]) - 8
+    messages[1] = ServiceBusMessage(b"x" * (130_000 + left), message_id="m" * 100)
+    full.add_message(messages[1])
+    assert full.size_in_bytes == limit
+    simple.channel.namespace.send(queue, messages)
 
 
 def test_a_batch_larger_than_one_frame_of_the_service_is_split(connect, queue):
