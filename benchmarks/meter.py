@@ -16,7 +16,7 @@ from geoetl.tasks.raster.cog import assemble, bands, blocks, product, tiles
 #: What each phase is made of: an owner and the names of its functions.
 PHASES: dict[str, list[tuple[Any, str]]] = {
     "inspection": [(inspect, "read_everything"), (inspect, "_check_layout")],
-    "statistics": [(bands._Panel, "_count")],
+    "statistics": [(bands, "_count")],
     "verification": [
         (tiles, "_verify"), (convert, "validate_cog"), (product, "is_strict_cog"), (product, "compare_headers"),
     ],

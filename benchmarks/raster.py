@@ -1,4 +1,6 @@
-"""How geoetl's COGs compare with GDAL's COG driver and rio-cogeo: ``python -m benchmarks.raster [--quick] [--huge]``.
+"""How geoetl's COGs compare with those of others: ``python -m benchmarks.raster [--quick] [--huge]``.
+
+The others are GDAL's COG driver, rio-cogeo and, where it is installed, odc-geo.
 
 Contenders run in processes of their own, everything on local disk, interleaved; medians are taken of three rounds. What
 ours do and the others do not is measured apart: reading back and comparing what was written (verification), statistics
@@ -12,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks import odc_geo
 from benchmarks.raster_jobs import platform, run_huge
 from benchmarks.raster_runs import (
     SINGLE,
@@ -28,7 +31,7 @@ from benchmarks.raster_runs import (
 from benchmarks.raster_sources import BAND_ROWS, Raster
 
 ROUNDS = 3
-#: What GDAL's driver and rio-cogeo do not do.
+#: What GDAL's driver, rio-cogeo and odc-geo do not do.
 APART = ("transfers", "verification", "statistics", "checksums", "description", "inspection")
 #: Pixels of each side of the raster that becomes a COG of more than 5 GiB; a multiple of 512.
 HUGE_SIDE = 69_632
@@ -49,6 +52,8 @@ def run_all(folder: Path, bands: int) -> Iterator[tuple[str, Figures]]:
             yield "assembler", last
     yield "single", finish(start(folder, kind="single", threads=2))
     yield "rio-cogeo", finish(start(folder, kind="rio-cogeo", threads=2))
+    if odc_geo.problem() is None:
+        yield "odc-geo", finish(start(folder, kind="odc-geo", threads=2))
 
 
 def measure(raster: Raster, rounds: int) -> dict[str, Figures]:
@@ -134,6 +139,12 @@ def print_ratios(medians: Sequence[dict[str, Figures]]) -> None:
     print(f"single_task_wall_vs_gdal_same_work={ratio('single', 'driver', 'wall_s', *APART):.3f}")
     print(f"cog_speed_vs_rio_cogeo={1 / ratio('bands-2', 'rio-cogeo', 'wall_s', *APART):.3f}")
     print(f"cog_speed_vs_rio_cogeo_all_in={1 / ratio('bands-2', 'rio-cogeo', 'wall_s'):.3f}")
+    if problem := odc_geo.problem():
+        print(f"odc-geo was left out: {problem}")
+        return
+    print(f"cog_speed_vs_odc_geo={1 / ratio('bands-2', 'odc-geo', 'wall_s', *APART):.3f}")
+    print(f"many_task_cpu_vs_odc_geo_same_work={ratio('bands-1', 'odc-geo', 'cpu_s', *APART):.3f}")
+    print(f"odc_geo_peak_rss_mb={max(each['odc-geo'].peak_rss_mb for each in medians):.0f}")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import rasterio
 import rasterio.shutil
 from rio_cogeo.cogeo import cog_translate
 
+from benchmarks import odc_geo
 from benchmarks.meter import Meter
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.header import facts_of
@@ -191,6 +192,9 @@ def main() -> None:
     elif kind == "rio-cogeo":
         run_rio_cogeo(folder, threads)
         written = folder / "rio-cogeo.tif"
+    elif kind == "odc-geo":
+        written = folder / "odc-geo.tif"
+        odc_geo.write_cog(path_of(folder, SOURCE), written, threads)
     elif kind == "bands":
         run_bands(folder, threads, what["band_rows"], what["bands"])
     elif kind == "single":

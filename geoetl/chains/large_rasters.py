@@ -42,8 +42,7 @@ def route_source(
     """
     if not is_very_large(facts, limits):
         return route_raster(facts, limits, profile=profile), 0
-    has_nodata = nodata is not None or any(band.nodata is not None for band in facts.bands)
-    problem = bands_problem(facts, profile=profile, resampling=resampling, target_crs=target_crs, has_nodata=has_nodata)
+    problem = bands_problem(facts, profile=profile, resampling=resampling, target_crs=target_crs, nodata=nodata)
     if problem:
         return route_whole(facts, limits, problem, profile=profile), 0
     bands = bands_of(facts, limits)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from geoetl.cli import output
-from geoetl.cli.jobs import AsJson, JobId
+from geoetl.cli.jobs import AsJson, JobId, state_so_far
 from geoetl.engine.history import Attempt, TaskDetail
 from geoetl.engine.rows import TaskStatus
 from geoetl.models.states import TaskState
@@ -61,7 +61,7 @@ def _print_tasks(found: list[TaskStatus], stages: dict[int, str]) -> None:
                 task.number,
                 stages.get(task.stage_no, ""),
                 output.plain(task.label),
-                output.colored(task.state),
+                state_so_far(task),
                 f"{task.attempt}/{task.max_attempts}",
                 task.queue,
                 output.ago(task.seconds),
@@ -79,7 +79,7 @@ def print_task(found: TaskDetail) -> None:
     task = found.task
     memory = f", about {found.memory_bytes / 2**20:.0f} MiB" if found.memory_bytes else ""
     reason = f", because {task.reason}" if task.reason else ""
-    output.say(f"Task {found.number}  {output.plain(task.label)}: {output.colored(task.state)}")
+    output.say(f"Task {found.number}  {output.plain(task.label)}: {state_so_far(task)}")
     output.say(f"  what      {task.name}, stage {found.stage}, id {task.id}")
     output.say(f"  queue     {task.queue}{output.plain(reason)}; at most {output.ago(found.time_limit_s)}{memory}")
     output.say(f"  input     {output.plain(json.dumps(found.input, ensure_ascii=False))}")

@@ -182,7 +182,8 @@ def _stage_line(stage: StageProgress) -> str:
     done = stage.counts[TaskState.SUCCEEDED]
     others = [f"{count} {state}" for state, count in stage.counts.items() if count and state is not TaskState.SUCCEEDED]
     padding = " " * (10 - len(stage.state))
-    counted = ", ".join([f"{done} of {stage.size} done", *others])
+    share = f" ({stage.share:.0%})" if stage.underway else ""
+    counted = ", ".join([f"{done} of {stage.size} done{share}", *others])
     return f"  {stage.no + 1}. {stage.name:<12} {output.colored(stage.state)}{padding} {counted}"
 
 
@@ -193,11 +194,20 @@ def _print_notable(tasks: list[TaskStatus]) -> None:
     output.table(
         "task", "", "state", "attempt", "queue", "worker",
         rows=[
-            (task.number, output.plain(task.label), output.colored(task.state),
+            (task.number, output.plain(task.label), state_so_far(task),
              f"{task.attempt} of {task.max_attempts}", task.queue, task.worker)
             for task in tasks
         ],
     )  # fmt: skip
+
+
+def state_so_far(task: TaskStatus) -> str:
+    """A task's state; where it runs, for how long, and how many of its steps are done if it counts them."""
+    state = output.colored(task.state)
+    if task.state is not TaskState.RUNNING or task.started_at is None:
+        return state
+    steps = f", {task.steps.done} of {task.steps.total} steps" if task.steps else ""
+    return f"{state} for {output.ago(_seconds(task.started_at, dt.datetime.now(dt.UTC)))}{steps}"
 
 
 def _advise(found: JobStatus, tasks: list[TaskStatus]) -> None:

@@ -11,7 +11,6 @@ from geoetl.backend.queries import load_queries
 from geoetl.engine.rows import TaskStatus
 from geoetl.errors import NotFound
 from geoetl.models.refs import RunId
-from geoetl.models.states import TaskState
 
 SQL = load_queries("geoetl.engine.sql", "views.sql")
 _NUMBER = re.compile(r"(?P<stage>[1-9][0-9]*)\.(?P<place>[0-9]+)")
@@ -70,10 +69,9 @@ def find_task(conn: Connection, run_id: RunId, word: str) -> TaskDetail:
     row = conn.execute(SQL["task"], {"run_id": run_id, "stage_no": stage_no, "idx": idx}).fetchone()
     if row is None:
         raise _missing(word, "no task")
-    no, idx, task_id, name, label, queue, reason, state, *of_task = row
-    *of_task, stage, given, memory_bytes, time_limit_s = of_task
-    task = TaskStatus(no, idx, str(task_id), name, label, queue, reason, TaskState(state), *of_task)
-    events = conn.execute(SQL["task_events"], {"run_id": run_id, "task_id": task_id}).fetchall()
+    *of_task, stage, given, memory_bytes, time_limit_s = row
+    task = TaskStatus.of(of_task)
+    events = conn.execute(SQL["task_events"], {"run_id": run_id, "task_id": task.id}).fetchall()
     return TaskDetail(
         number=task.number,
         task=task,

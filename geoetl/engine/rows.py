@@ -1,6 +1,7 @@
 """What the engine's statements take and give, as types."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,21 @@ class StageProgress:
     created_at: dt.datetime
     finished_at: dt.datetime | None
     counts: dict[TaskState, int]
+    underway: float = 0.0
+    """What its running tasks have done of their work, in tasks: 1.5 of three that are half done."""
+
+    @property
+    def share(self) -> float:
+        """How much is done, 0 to 1."""
+        return (self.counts[TaskState.SUCCEEDED] + self.underway) / self.size if self.size else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How far a running attempt says it is."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,17 @@ class TaskStatus:
     finished_at: dt.datetime | None
     error: dict[str, Any] | None
     result: dict[str, Any] | None
+    steps: Steps | None
+    """None: it does not run, or does not count its steps."""
+
+    @staticmethod
+    def of(row: Sequence[Any]) -> "TaskStatus":
+        """From a row of a statement that reads tasks."""
+        stage_no, idx, task_id, name, label, queue, reason, state, *rest, steps = row
+        counted = Steps(*steps) if steps else None
+        return TaskStatus(
+            stage_no, idx, str(task_id), name, label, queue, reason, TaskState(state), *rest, steps=counted
+        )
 
     @property
     def number(self) -> str:

@@ -11,6 +11,7 @@ from geoetl.config.settings import Settings
 from geoetl.db.catalogue import Catalogue
 from geoetl.db.connections import SharedConnection
 from geoetl.engine.ledger import StageLedger
+from geoetl.engine.progress import ProgressBoard
 from geoetl.models.refs import RunId
 from geoetl.preflight.checks import Services as CheckServices
 from geoetl.storage.base import BlobStore
@@ -35,6 +36,8 @@ class Services:
     pulse: SharedConnection
     """To the app database, for single statements of a worker's main process."""
     ledger: StageLedger
+    progress: ProgressBoard
+    """Of a worker's children."""
     relay: Relay
     checks: CheckServices
     published: PublishedRuns

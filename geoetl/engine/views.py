@@ -67,8 +67,9 @@ def job_status(conn: Connection, job_id: JobId) -> JobStatus:
             created_at=created_at,
             finished_at=finished_at,
             counts=dict(zip(_COUNTED, counts, strict=True)),
+            underway=underway,
         )
-        for no, name, state, size, remaining, created_at, finished_at, *counts in conn.execute(
+        for no, name, state, size, remaining, created_at, finished_at, *counts, underway in conn.execute(
             SQL["stages"], {"run_id": summary.run_id}
         )
     )
@@ -77,12 +78,7 @@ def job_status(conn: Connection, job_id: JobId) -> JobStatus:
 
 def tasks(conn: Connection, run_id: RunId) -> list[TaskStatus]:
     """Tasks of a run by stage and index; callbacks are left out."""
-    return [
-        TaskStatus(stage_no, idx, str(task_id), name, label, queue, reason, TaskState(state), *rest)
-        for stage_no, idx, task_id, name, label, queue, reason, state, *rest in conn.execute(
-            SQL["tasks"], {"run_id": run_id}
-        )
-    ]
+    return [TaskStatus.of(row) for row in conn.execute(SQL["tasks"], {"run_id": run_id})]
 
 
 def events(conn: Connection, run_id: RunId, *, after: int = 0) -> Iterator[Event]:

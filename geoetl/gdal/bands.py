@@ -15,7 +15,7 @@ def bands_problem(
     profile: ProfileName,
     resampling: ResamplingName | None,
     target_crs: str | None,
-    has_nodata: bool,
+    nodata: float | str | None,
 ) -> str | None:
     """Why one task must convert a raster with GDAL's COG driver, as the end of a sentence; None where many can.
 
@@ -24,10 +24,11 @@ def bands_problem(
         profile: As asked for in the job.
         resampling: As asked for in the job.
         target_crs: As asked for in the job.
-        has_nodata: Whether the product has a nodata value, from the file or the job.
+        nodata: As asked for in the job; else the file's own counts.
     """
     overviews = resampling or ("nearest" if is_categorical(facts) else "average")
     has_mask = facts.mask_kind in {"alpha", "internal"}
+    has_nodata = nodata is not None or any(band.nodata is not None for band in facts.bands)
     problems = {
         "it is reprojected": target_crs is not None,
         f"{profile} is lossy": profile in LOSSY,
@@ -40,6 +41,7 @@ def bands_problem(
         ),
         "averages of a palette are GDAL's": overviews == "average" and any(band.has_palette for band in facts.bands),
         "it has a nodata value and a mask": has_mask and has_nodata,
+        "overviews of an alpha band before all others are GDAL's": facts.bands[0].color_interpretation == "alpha",
         "LERC with alpha is GDAL's": profile == "lerc" and facts.mask_kind == "alpha",
         "it is very narrow": _is_narrow(facts),
         "its blocks are whole rows, and too wide": is_striped(facts) and _row_bytes(facts) > _MAX_ROW_BYTES,

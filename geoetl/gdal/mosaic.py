@@ -6,6 +6,7 @@ Nothing is resampled: a source that is half a pixel off is refused, not shifted.
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from rasterio.crs import CRS
@@ -23,6 +24,8 @@ _TOLERANCE_PX = 1e-3
 _LEAST_COVERED = 0.01
 #: GDAL composes in float64, which holds integers to 2**53.
 _TOO_WIDE = {"int64", "uint64"}
+#: An alpha band of another type is data to GDAL.
+_ALPHA_TYPES = ("uint8", "uint16")
 #: Of each band, what a mosaic has one of.
 _BAND_FIELDS = (
     "dtype",
@@ -69,13 +72,8 @@ def _misfits(
             hint="Rectify it first: process_raster with `target_crs`.",
         )  # fmt: skip
         return
-    if header.mask_kind in {"alpha", "internal"}:
-        kind = "an alpha band" if header.mask_kind == "alpha" else "an internal mask"
-        yield Finding(
-            code="mosaic-mask", parameter=parameter,
-            message=f"{ref} marks pixels without data by {kind}; a mosaic knows a nodata value only.",
-            hint="Write a nodata value into the sources (gdal_translate -a_nodata, or gdalwarp -dstnodata).",
-        )  # fmt: skip
+    if problem := _mask_problem(header, options):
+        yield Finding(code="mosaic-mask", parameter=parameter, message=f"{ref} {problem[0]}.", hint=problem[1])
     if options.source_crs is None and not _is_same_crs(header, model):
         yield misfit("mosaic-crs", "CRS", _crs(header), _crs(model), "Reproject all sources to one CRS first.")
     if len(header.bands) != len(model.bands):
@@ -91,6 +89,27 @@ def _misfits(
     if problem := _grid_problem(header, Affine(*header.transform), Affine(*model.transform)):
         what, one, two = problem
         yield misfit("mosaic-grid", what, one, two, "Resample all sources to one grid first (gdalwarp -tap).")
+
+
+def _mask_problem(header: RasterFacts, options: MosaicOptions) -> tuple[str, str] | None:
+    """What is wrong with a mask, and what to do."""
+    if header.mask_kind not in {"alpha", "internal"}:
+        return None
+    kind = "an alpha band" if header.mask_kind == "alpha" else "an internal mask"
+    own = next((band.nodata for band in header.bands if band.nodata is not None), None)
+    nodata = options.nodata if options.nodata is not None else own
+    if nodata is not None:
+        return (
+            f"marks pixels without data by {kind} and by nodata {nodata}; which of them counts depends on who reads it",
+            "Leave `nodata` out of the job." if own is None else "Export the source with one of the two.",
+        )
+    dtype = next((band.dtype for band in header.bands if band.color_interpretation == "alpha"), None)
+    if dtype is not None and dtype not in _ALPHA_TYPES:
+        return (
+            f"has an alpha band of {dtype}; GDAL knows transparency of {' and '.join(_ALPHA_TYPES)} only",
+            "Write a nodata value or an internal mask instead (gdal_translate -mask).",
+        )
+    return None
 
 
 _SAME = "All sources of a mosaic are alike; mend the one that differs, or leave it out."
@@ -150,13 +169,15 @@ def _whole_misfits(
             message=f"The sources cover {covered / area:.2%} of the {size} of their mosaic; {far.source} lies far off.",
             hint="Make a mosaic of each place, and check that the sources are those that are meant.",
         )  # fmt: skip
-    elif covered < area and not has_nodata:
+    elif covered < area and not has_nodata and mosaic.mask == "none":
         yield Finding(
             code="mosaic-gaps", parameter="sources",
             message=f"The sources leave {area - covered:,} of {size} of their mosaic empty, and have no nodata value.",
             hint="Set `nodata` in the job to the value that pixels without data shall have.",
         )  # fmt: skip
-    is_composed = mosaic.has_overlap and (has_nodata or options.overlap in {"highest", "lowest"})
+    is_composed = mosaic.has_overlap and (
+        has_nodata or mosaic.mask != "none" or options.overlap in {"highest", "lowest"}
+    )
     if is_composed and (wide := headers[0].bands[0].dtype) in _TOO_WIDE:
         yield Finding(
             code="mosaic-int64", parameter="sources",
@@ -190,9 +211,18 @@ def lay_out(refs: Sequence[BlobRef], headers: Sequence[RasterFacts], options: Mo
         transform=(origin.a, origin.b, origin.c, origin.d, origin.e, origin.f),
         overlap=options.overlap,
         has_overlap=_coverage(sources)[1],
+        mask=_mask_of(headers),
         tags=dict(sorted(shared)),
         sources=sources,
     )
+
+
+def _mask_of(headers: Sequence[RasterFacts]) -> Literal["none", "alpha", "internal"]:
+    kinds = {header.mask_kind for header in headers}
+    if "alpha" in kinds:
+        return "alpha"
+    # A source without a mask is valid everywhere.
+    return "internal" if "internal" in kinds else "none"
 
 
 def _coverage(sources: Sequence[MosaicSource]) -> tuple[int, bool]:
@@ -225,6 +255,7 @@ def mosaic_header(headers: Sequence[RasterFacts], mosaic: MosaicGrid) -> RasterF
             "bounds": (min(xs), min(ys), max(xs), max(ys)),
             "block_shape": (1, mosaic.width) if is_striped else (512, 512),
             "tags": mosaic.tags,
+            "mask_kind": model.mask_kind if mosaic.mask == "none" else mosaic.mask,
             "blob": model.blob.model_copy(update={"size_bytes": sum(header.blob.size_bytes for header in headers)}),
         }
     )

@@ -3,6 +3,10 @@
 Its header is the first source's: bands, palette, nodata, units. Its pixels are the sources', by GDAL itself: without
 overlap or nodata each is copied; else sources lie one above the other (``ComplexSource``), and nodata is transparent,
 band by band. The highest and lowest values come from GDAL's pixel functions, each band in a VRT of its own.
+
+Where sources have masks, these say what is transparent (``UseMaskBand``), for all bands alike. What any source has is
+valid: the mosaic's mask is the highest of theirs. An alpha band is made a mask of its source first, since GDAL takes it
+for one in rasters of two or four bands only.
 """
 
 import shutil
@@ -19,12 +23,12 @@ from rasterio.io import DatasetReader
 from geoetl.gdal.env import CACHE_BYTES
 from geoetl.gdal.header import Nodata
 from geoetl.gdal.open import gdal_errors, open_raster
-from geoetl.models.mosaic import MosaicGrid, MosaicSource
+from geoetl.models.mosaic import MosaicGrid, MosaicSource, OverlapRule
 from geoetl.storage.base import GdalAccess
 
 #: Pixels per side of what GDAL's cache holds of the mosaic.
 _BLOCK = "512"
-_PIXEL_FUNCTIONS = {"highest": "max", "lowest": "min"}
+_PIXEL_FUNCTIONS: dict[OverlapRule, str] = {"highest": "max", "lowest": "min"}
 #: Elements that are about the first source alone.
 _OF_FIRST = {
     "SimpleSource", "ComplexSource", "KernelFilteredSource", "Overview", "OverviewList", "Histograms", "GCPList",
@@ -101,8 +105,14 @@ class _Description:
                 # GDAL 3.12 reads by blocks, and fills those at the right edge wrongly where a pixel function meets
                 # nodata 0.
                 root.remove(metadata)
-        for band in root.findall("VRTRasterBand"):
-            self._describe(band)
+        for mask in root.findall("MaskBand"):
+            root.remove(mask)
+        bands = root.findall("VRTRasterBand")
+        sources = self._sources(bands)
+        for band in bands:
+            self._describe(band, sources)
+        if self.mosaic.mask == "internal":
+            self._add_mask(root)
         return ElementTree.tostring(root)
 
     def _place(self, root: Element) -> None:
@@ -113,52 +123,109 @@ class _Description:
         placed = SubElement(root, "GeoTransform") if placed is None else placed
         placed.text = ", ".join(repr(number) for number in (c, a, b, f, d, e))
 
-    def _describe(self, band: Element) -> None:
+    def _sources(self, bands: Sequence[Element]) -> list[tuple[MosaicSource, str]]:
+        """Sources and their paths, in the order of the job."""
+        paths = self.paths
+        if self._is_masked and self.mosaic.mask == "alpha":
+            paths = [
+                str(self._masked_by_alpha(number, *pair, bands))
+                for number, pair in enumerate(zip(self.mosaic.sources, paths, strict=True))
+            ]
+        return list(zip(self.mosaic.sources, paths, strict=True))
+
+    @property
+    def _is_masked(self) -> bool:
+        """Whether a mask decides which source is seen."""
+        return self.mosaic.has_overlap and self.mosaic.mask != "none"
+
+    def _masked_by_alpha(self, number: int, source: MosaicSource, path: str, bands: Sequence[Element]) -> Path:
+        """A VRT of one source, with its alpha band as mask, too."""
+        root = Element("VRTDataset", {"rasterXSize": str(source.width), "rasterYSize": str(source.height)})
+        origin = source.model_copy(update={"column": 0, "row": 0})
+        alpha = next(band for band in bands if band.findtext("ColorInterp") == "Alpha")
+        for band in bands:
+            kept = {name: band.get(name, "") for name in ("dataType", "band")}
+            _add_source(SubElement(root, "VRTRasterBand", kept), origin, path, from_band=band.get("band", ""))
+        mask = SubElement(SubElement(root, "MaskBand"), "VRTRasterBand", {"dataType": "Byte"})
+        _add_source(mask, origin, path, from_band=alpha.get("band", ""))
+        return self._written(f"source-{number}", root)
+
+    def _describe(self, band: Element, sources: Sequence[tuple[MosaicSource, str]]) -> None:
         _remove(band)
         for metadata in band.findall("Metadata"):
             for item in [item for item in metadata if item.get("key", "").startswith("STATISTICS_")]:
                 metadata.remove(item)
-        mosaic = self.mosaic
+        mosaic, number = self.mosaic, band.get("band", "1")
         band.set("blockXSize", _BLOCK)
         band.set("blockYSize", _BLOCK)
         if mosaic.has_overlap and mosaic.overlap in _PIXEL_FUNCTIONS and mosaic.sources:
-            whole = MosaicSource(
-                source=mosaic.sources[0].source, etag="", column=0, row=0, width=mosaic.width, height=mosaic.height
-            )
-            _add_source(band, whole, str(self._derived(band)), from_band="1", nodata=None)
+            derived = Element("VRTRasterBand", {"dataType": band.get("dataType", "")})
+            nodata = band.find("NoDataValue")
+            if self._is_masked:
+                # No value of the band's own type is free to say that a source has none.
+                derived.set("dataType", "Float64")
+                nodata = Element("NoDataValue")
+                nodata.text = "nan"
+            if nodata is not None:
+                derived.append(nodata)
+            self._compose(derived, sources, number)
+            _add_source(band, self._whole, self._derived(f"band-{number}", derived, mosaic.overlap), from_band="1")
             return
-        self._add_sources(band, band.get("band", "1"))
+        self._compose(band, sources, number)
 
-    def _derived(self, band: Element) -> Path:
-        """A VRT of one band whose values are the highest, or lowest, of all sources."""
+    def _compose(self, band: Element, sources: Sequence[tuple[MosaicSource, str]], from_band: str) -> None:
+        nodata = self.nodata if self.mosaic.has_overlap else None
+        # GDAL paints in this order: what comes later lies above.
+        for source, path in reversed(sources) if self.mosaic.overlap == "first" else sources:
+            _add_source(band, source, path, from_band=from_band, nodata=nodata, uses_mask=self._is_masked)
+
+    def _add_mask(self, root: Element) -> None:
+        mask = SubElement(SubElement(root, "MaskBand"), "VRTRasterBand", {"dataType": "Byte"})
+        if not self.mosaic.sources:
+            return
+        union = Element("VRTRasterBand", {"dataType": "Byte"})
+        for source, path in zip(self.mosaic.sources, self.paths, strict=True):
+            _add_source(union, source, path, from_band="mask,1")
+        _add_source(mask, self._whole, self._derived("mask", union, "highest"), from_band="1")
+
+    @property
+    def _whole(self) -> MosaicSource:
+        mosaic = self.mosaic
+        return MosaicSource(
+            source=mosaic.sources[0].source, etag="", column=0, row=0, width=mosaic.width, height=mosaic.height
+        )
+
+    def _derived(self, name: str, band: Element, rule: OverlapRule) -> Path:
+        """A VRT of one band whose values are the highest, or lowest, of all its sources."""
         root = Element("VRTDataset")
         self._place(root)
-        kept = {name: band.get(name, "") for name in ("dataType", "blockXSize", "blockYSize")}
-        derived = SubElement(root, "VRTRasterBand", {**kept, "band": "1", "subClass": "VRTDerivedRasterBand"})
-        if (nodata := band.find("NoDataValue")) is not None:
-            derived.append(nodata)
-        SubElement(derived, "PixelFunctionType").text = _PIXEL_FUNCTIONS[self.mosaic.overlap]
+        for key, value in {"blockXSize": _BLOCK, "blockYSize": _BLOCK, "band": "1"}.items():
+            band.set(key, value)
+        band.set("subClass", "VRTDerivedRasterBand")
+        SubElement(band, "PixelFunctionType").text = _PIXEL_FUNCTIONS[rule]
         # Else every window would cost a buffer for each source of the mosaic.
-        SubElement(derived, "SkipNonContributingSources").text = "true"
-        self._add_sources(derived, band.get("band", "1"))
-        path = self.folder / f"band-{band.get('band')}.vrt"
+        SubElement(band, "SkipNonContributingSources").text = "true"
+        root.append(band)
+        return self._written(name, root)
+
+    def _written(self, name: str, root: Element) -> Path:
+        path = self.folder / f"{name}.vrt"
         path.write_bytes(ElementTree.tostring(root))
         return path
 
-    def _add_sources(self, band: Element, from_band: str) -> None:
-        ordered = list(zip(self.mosaic.sources, self.paths, strict=True))
-        if self.mosaic.overlap == "first":
-            # GDAL paints in this order: what comes later lies above.
-            ordered.reverse()
-        for source, path in ordered:
-            _add_source(
-                band, source, path, from_band=from_band, nodata=self.nodata if self.mosaic.has_overlap else None
-            )
 
-
-def _add_source(band: Element, source: MosaicSource, path: str, *, from_band: str, nodata: Nodata) -> None:
-    element = SubElement(band, "SimpleSource" if nodata is None else "ComplexSource")
-    SubElement(element, "SourceFilename", relativeToVRT="0").text = path
+def _add_source(
+    band: Element,
+    source: MosaicSource,
+    path: str | Path,
+    *,
+    from_band: str,
+    nodata: Nodata = None,
+    uses_mask: bool = False,
+) -> None:
+    """Add a source that is copied; but for its ``nodata`` value, or what its mask leaves out."""
+    element = SubElement(band, "ComplexSource" if uses_mask or nodata is not None else "SimpleSource")
+    SubElement(element, "SourceFilename", relativeToVRT="0").text = str(path)
     SubElement(element, "SourceBand").text = from_band
     # What GDAL need not open the file for.
     size = {"RasterXSize": str(source.width), "RasterYSize": str(source.height)}
@@ -169,6 +236,8 @@ def _add_source(band: Element, source: MosaicSource, path: str, *, from_band: st
     SubElement(element, "DstRect", {"xOff": str(source.column), "yOff": str(source.row)} | extent)
     if nodata is not None:
         SubElement(element, "NODATA").text = repr(nodata)
+    if uses_mask:
+        SubElement(element, "UseMaskBand").text = "true"
 
 
 def _remove(parent: Element) -> None:

@@ -31,6 +31,8 @@ class MosaicGrid(Model):
     """Affine in rasterio's order (a, b, c, d, e, f)."""
     overlap: OverlapRule
     has_overlap: bool
+    mask: Literal["none", "alpha", "internal"] = "none"
+    """How sources mark pixels without data, where not by a nodata value; ``internal``: some of them at least."""
     tags: dict[str, str]
     """The dataset's tags: those that all sources share."""
     sources: tuple[MosaicSource, ...]

@@ -123,11 +123,11 @@ class Attempt:
         A database that is away for a moment is no reason to throw work away. If it stays away for a lease, the worker's
         main process ends this one.
         """
-        self._look_at_scratch()
         now = time.monotonic()
         if now < self._ask_at:
             return
         self._ask_at = now + self._ask_every_s
+        self._look_at_scratch()
         try:
             must_stop = self._services.ledger.must_stop(self._claim)
         except self._services.app.database_errors as exc:
@@ -135,3 +135,7 @@ class Attempt:
             return
         if must_stop:
             raise LeaseLost(f"Attempt {self._claim.attempt} of task {self._claim.task_id} was told to stop.")
+
+    def report(self, *, done: int, total: int) -> None:
+        """Leave word for the worker's main process, which records it."""
+        self._services.progress.write(self._claim.task_id, self._claim.attempt, done=done, total=total)

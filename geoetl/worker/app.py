@@ -19,6 +19,7 @@ from geoetl.db.tables import PublishedTables
 from geoetl.engine.dead_letters import Undertaker
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
+from geoetl.engine.progress import ProgressBoard
 from geoetl.engine.reaper import Reaper
 from geoetl.engine.services import Services
 from geoetl.preflight.checks import Services as CheckServices
@@ -107,6 +108,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
         connections=connections,
         pulse=pulse,
         ledger=ledger,
+        progress=ProgressBoard(),
         relay=Relay(
             app,
             sources={LEDGER_SOURCE: TaskMessages()},

@@ -12,6 +12,7 @@ from celery.utils.log import get_logger
 from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
 from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
+from geoetl.engine.progress import ProgressBoard, record
 from geoetl.resources.memory_watch import MemoryWatch
 from geoetl.resources.scratch import sweep
 from geoetl.telemetry import configure_logging
@@ -24,6 +25,8 @@ LOOK_S = 0.4
 #: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
 #: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
+#: Seconds between records of how far children are, where they say so.
+PROGRESS_S = 1.0
 #: Seconds between looks for scratch folders whose process is gone: one listing of a folder.
 SWEEP_S = 5.0
 #: How often memory is looked at, in seconds, while there is work: a few reads of /proc.
@@ -49,7 +52,8 @@ class HeartbeatStep(ThreadStep):
         """Beat until stopped."""
         worker = app.services.settings.worker
         watch = Watch(lease_s=worker.lease_s, grace_s=GRACE_S)
-        beat_at = 0.0
+        board: ProgressBoard = app.services.progress
+        beat_at = record_at = 0.0
         while not self._stop.wait(min(LOOK_S, worker.heartbeat_s)):
             now = time.monotonic()
             live: set[Live] = {(request.id, owner(request.worker_pid)) for request in active_requests()}
@@ -59,6 +63,9 @@ class HeartbeatStep(ThreadStep):
                 if now >= beat_at:
                     watch.confirm(beat(conn, live, lease_s=worker.lease_s), now)
                     beat_at = now + worker.heartbeat_s
+                if live and now >= record_at and (news := board.news({task_id for task_id, _ in live})):
+                    record(conn, news)
+                    record_at = now + PROGRESS_S
                 overdue = watch.seen(look(conn, live), time.monotonic())
             except app.database_errors as exc:
                 log.warning("heartbeat failed, leases last %s s: %r", worker.lease_s, exc)

@@ -37,6 +37,6 @@ def show_progress(on_progress: Callable[[JobStatus], None] | None = None) -> Gen
                 running = stage.counts[TaskState.RUNNING]
                 failed = stage.counts[TaskState.FAILED]
                 note = f"{failed} failed" if failed else f"{running} running" if running else ""
-                progress.update(bars[stage.no], completed=stage.counts[TaskState.SUCCEEDED], note=note)
+                progress.update(bars[stage.no], completed=stage.share * stage.size, note=note)
 
         yield tell

@@ -30,6 +30,22 @@ def tile(path, column, row, value, *, nodata=0, crs="EPSG:32618", dtype="uint16"
     return values
 
 
+def masked_tile(path, column, is_valid):
+    """Values below 100 and an internal mask, 30 m a pixel."""
+    height, width = is_valid.shape
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(
+            path, "w", driver="GTiff", width=width, height=height, count=1, dtype="uint8", crs="EPSG:32618",
+            transform=from_origin(500_000 + column * 30, 4_000_000, 30, 30), compress="deflate",
+        ) as dst,
+    ):  # fmt: skip
+        dst.write(np.random.default_rng(column).integers(0, 100, (1, height, width), dtype=np.uint8))
+        dst.write_mask(is_valid)
+        dst.update_tags(**TIME_TAG)
+    return path
+
+
 @pytest.fixture
 def delivery(installation, tmp_path):
     """Tiles of any number that overlap by a hundred pixels, and the mosaic of them: the last on top."""
@@ -79,6 +95,30 @@ def test_a_delivery_becomes_one_item(installation, a_worker, delivery, tmp_path,
     valid = expected[0][expected[0] != 0]
     assert (statistics["minimum"], statistics["maximum"]) == (valid.min(), valid.max())
     assert statistics["mean"] == pytest.approx(valid.mean())
+
+
+def test_masked_tiles_become_a_masked_item(installation, workers, tmp_path):
+    refs = []
+    mask = np.zeros((700, 900), dtype=bool)
+    for number, (column, left_out) in enumerate(((0, np.s_[:, 350:]), (300, np.s_[:, :100]))):
+        is_valid = np.full((700, 600), True)
+        is_valid[left_out] = False
+        mask[:, column : column + 600] |= is_valid
+        path = masked_tile(tmp_path / "tile.tif", column, is_valid)
+        refs.append(installation.put(f"mosaic/masked-{number}.tif", path))
+    workers("one")
+
+    job = submitted(installation, refs)
+    result = job.wait(timeout_s=110)
+
+    (task,) = [task for task in job.tasks() if task.name == "raster.mosaic"]
+    product = AssembledCog.model_validate(task.result).product
+    installation.services.store.download(product.cog, tmp_path / "cog.tif")
+    with rasterio.open(tmp_path / "cog.tif") as dst:
+        np.testing.assert_array_equal(dst.read_masks(1) != 0, mask)
+    found = installation.services.catalogue.search({"collections": [result["collection"]], "ids": ["whole"]})
+    (band,) = found["features"][0]["assets"]["data"]["bands"]
+    assert band["statistics"]["valid_percent"] == pytest.approx(100 * mask.mean())
 
 
 def test_tiles_that_do_not_fit_are_refused_with_every_reason(installation, delivery, tmp_path):

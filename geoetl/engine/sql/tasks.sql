@@ -168,6 +168,19 @@ UPDATE geoetl.task t SET lease_until = now() + make_interval(secs => %(lease_s)s
 FROM mine WHERE t.id = mine.id
 RETURNING t.id, t.worker
 
+-- report --
+-- How far attempts are, in one statement for all of a worker. Fenced by attempt; of a row that somebody holds the next
+-- report will do.
+WITH mine AS (
+    SELECT t.id, said.attempt, said.done, said.total
+    FROM geoetl.task t
+    JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[], %(done)s::int[], %(totals)s::int[])
+        AS said (id, attempt, done, total) ON t.id = said.id AND t.attempt = said.attempt
+    WHERE t.state = 'running'
+    FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE geoetl.task t SET progress = ARRAY[mine.attempt, mine.done, mine.total] FROM mine WHERE t.id = mine.id
+
 -- held --
 -- Which live processes own what they work on, and which of them must stop (R11).
 SELECT t.id, t.worker, t.attempt, s.state NOT IN ('running', 'completing')

@@ -15,11 +15,13 @@ FROM geoetl.job j JOIN geoetl.run r ON r.id = j.current_run
 WHERE j.id = %(id)s
 
 -- stages --
--- Stages of a run with their tasks counted by state.
+-- Stages of a run with their tasks counted by state, and what the running ones have done, in tasks.
 SELECT s.no, s.name, s.state, s.size, s.remaining, s.created_at, s.finished_at,
        count(*) FILTER (WHERE t.state = 'ready'), count(*) FILTER (WHERE t.state = 'running'),
        count(*) FILTER (WHERE t.state = 'succeeded'), count(*) FILTER (WHERE t.state = 'failed'),
-       count(*) FILTER (WHERE t.state = 'cancelled'), count(*) FILTER (WHERE t.state = 'skipped')
+       count(*) FILTER (WHERE t.state = 'cancelled'), count(*) FILTER (WHERE t.state = 'skipped'),
+       coalesce(sum(t.progress[2]::float8 / nullif(t.progress[3], 0))
+                FILTER (WHERE t.state = 'running' AND t.progress[1] = t.attempt), 0)
 FROM geoetl.stage s LEFT JOIN geoetl.task t ON t.run_id = s.run_id AND t.stage_no = s.no AND t.idx >= 0
 WHERE s.run_id = %(run_id)s
 GROUP BY s.run_id, s.no
@@ -28,14 +30,17 @@ ORDER BY s.no
 -- tasks --
 -- Callbacks only where they failed: then they are why the job did.
 SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
-       t.started_at, t.finished_at, t.error, t.result
+       t.started_at, t.finished_at, t.error, t.result,
+       CASE WHEN t.state = 'running' AND t.progress[1] = t.attempt THEN t.progress[2:3] END
 FROM geoetl.task t WHERE t.run_id = %(run_id)s AND (t.idx >= 0 OR t.state = 'failed')
 ORDER BY t.stage_no, t.idx
 
 -- task --
 -- One task of a run, by its place.
 SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
-       t.started_at, t.finished_at, t.error, t.result, s.name, t.input, t.memory_bytes, t.time_limit_s
+       t.started_at, t.finished_at, t.error, t.result,
+       CASE WHEN t.state = 'running' AND t.progress[1] = t.attempt THEN t.progress[2:3] END,
+       s.name, t.input, t.memory_bytes, t.time_limit_s
 FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
 WHERE t.run_id = %(run_id)s AND t.stage_no = %(stage_no)s AND t.idx = %(idx)s
 

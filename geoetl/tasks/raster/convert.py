@@ -18,7 +18,7 @@ from geoetl.models.refs import BlobRef
 from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, encode_cog
+from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, WrittenCog, encode_cog
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
 from geoetl.tasks.raster.thumbnail import thumbnail_png
 from geoetl.tasks.raster.validate import validate_cog
@@ -42,21 +42,13 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
         TransientError: ``scratch-full``, or the storage is away.
     """
     path, _ = fetch_source(task.source, task.etag, ctx, more_bytes=room_bytes(task))
-    nodata = nodata_value(task.nodata)
-    profile = choose_profile(
-        task.profile,
-        task.facts,
-        task.source,
-        threads=ctx.threads,
-        resampling=task.resampling,
-        has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
-    )
+    profile = profile_of(task, ctx)
     cog = ctx.scratch / "cog.tif"
     with open_source(
         path,
         task.source,
         source_crs=task.source_crs,
-        nodata=nodata,
+        nodata=nodata_value(task.nodata),
         threads=ctx.threads,
         cache_bytes=ctx.cache_bytes,
     ) as src:
@@ -74,6 +66,22 @@ def convert_raster(task: ConvertInput, ctx: TaskContext) -> CogProduct:
             warped.unlink()
     path.unlink()
     return upload_cog(task, cog, profile, checks, ctx)
+
+
+def profile_of(task: ConvertInput, ctx: TaskContext) -> CogProfile:
+    """How the COG is to be written.
+
+    Raises:
+        BadData: ``profile-unsuitable`` or ``resampling-unsuitable``.
+    """
+    return choose_profile(
+        task.profile,
+        task.facts,
+        task.source,
+        threads=ctx.threads,
+        resampling=task.resampling,
+        has_nodata=task.nodata is not None or task.facts.mask_kind == "nodata",
+    )
 
 
 def room_bytes(task: ConvertInput) -> int:
@@ -94,7 +102,7 @@ def _bands_problem(task: ConvertInput, path: Path) -> str | None:
         profile=task.profile,
         resampling=task.resampling,
         target_crs=task.target_crs,
-        has_nodata=task.nodata is not None or any(band.nodata is not None for band in facts.bands),
+        nodata=task.nodata,
     )
 
 
@@ -109,16 +117,17 @@ def write_cog(
 ) -> dict[str, bool]:
     """Write the COG of an open raster and validate it; the checks by name. Without ``shared`` GDAL's driver writes."""
     ctx.checkpoint()
+    written: WrittenCog | None = None
     with (
         written_to_scratch(ref),
         gdal_errors(ref, "Writing the COG of", code="unwritable", error=SystemFault),
     ):
         if shared is not None:
-            encode_cog(src, shared, cog, ctx)
+            written = encode_cog(src, shared, cog, ctx)
         else:
             rasterio.shutil.copy(src, str(cog), driver="COG", **profile.options)
     ctx.checkpoint()
-    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy)
+    return validate_cog(cog, src, ref, ctx, is_lossy=profile.is_lossy, written=written)
 
 
 def _shared_cog(task: ConvertInput) -> SharedCog:

@@ -1,6 +1,6 @@
 """Check one source whole: its header, and every block of every band."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioIOError
@@ -17,7 +17,7 @@ from geoetl.gdal.sources import driver_of, open_blob_source, open_source
 from geoetl.gdal.windows import PIECE_BYTES, blocks, pieces
 from geoetl.models.raster import BlobFacts, InspectInput, InspectOutput, RasterFacts
 from geoetl.storage.base import BlobProperties, GdalAccess
-from geoetl.tasks.context import TaskContext
+from geoetl.tasks.context import StepCounter, TaskContext
 from geoetl.tasks.raster.statistics import RunningStatistics
 from geoetl.tasks.raster.workspace import fetch_source
 
@@ -50,7 +50,8 @@ def inspect_raster(task: InspectInput, ctx: TaskContext) -> InspectOutput:
         cache_bytes=ctx.cache_bytes,
     ) as src:
         facts, acquisition = _read_header(src, task, properties)
-        statistics = read_everything(src, task.source, str(path), ctx)
+        steps = StepCounter(ctx, len(list(_pieces_of(src, ctx))))
+        statistics = read_everything(src, task.source, str(path), ctx, step=steps.step)
     ctx.log.info("source inspected", source=task.source, decoded_bytes=facts.decoded_bytes)
     return InspectOutput(
         facts=facts,
@@ -118,16 +119,17 @@ def _check_layout(read: ReadRange, size_bytes: int, ref: str) -> None:
         )
 
 
-def read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -> list[RunningStatistics]:
-    """Statistics of every band, from every pixel.
+def read_everything(
+    src: DatasetReader, ref: str, path: str, ctx: TaskContext, *, step: Callable[[], None] | None = None
+) -> list[RunningStatistics]:
+    """Statistics of every band, from every pixel; ``step`` is called after each piece, by default a checkpoint.
 
     Raises:
         BadData: ``corrupt-block``, ``only-nodata``.
     """
     statistics = [RunningStatistics() for _ in src.indexes]
     is_masked = [MaskFlags.all_valid not in flags for flags in src.mask_flag_enums]
-    for piece in pieces(src, piece_bytes=PIECE_BYTES >> ctx.shrink):
-        ctx.checkpoint()
+    for piece in _pieces_of(src, ctx):
         try:
             values = src.read(window=piece)
             masks = src.read_masks(window=piece) if any(is_masked) else None
@@ -136,8 +138,13 @@ def read_everything(src: DatasetReader, ref: str, path: str, ctx: TaskContext) -
         for at, band in enumerate(statistics):
             is_valid = masks[at] != 0 if masks is not None and is_masked[at] else None
             band.add(values[at], is_valid)
+        (step or ctx.checkpoint)()
     require_data(src, statistics, ref)
     return statistics
+
+
+def _pieces_of(src: DatasetReader, ctx: TaskContext) -> Iterator[Window]:
+    return pieces(src, piece_bytes=PIECE_BYTES >> ctx.shrink)
 
 
 def require_data(src: DatasetReader, statistics: Sequence[RunningStatistics], ref: str) -> None:

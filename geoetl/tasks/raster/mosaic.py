@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from geoetl.errors import BadData
+from geoetl.gdal.bands import bands_problem
 from geoetl.gdal.header import nodata_value
 from geoetl.gdal.mosaic_vrt import name_of, open_mosaic
 from geoetl.gdal.sources import open_source
@@ -10,9 +11,9 @@ from geoetl.models.bigcog import AssembledCog, MosaicInput
 from geoetl.models.mosaic import MosaicGrid
 from geoetl.models.raster import ConvertInput
 from geoetl.tasks.context import TaskContext
-from geoetl.tasks.raster.convert import room_bytes, upload_cog, write_cog
+from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS
+from geoetl.tasks.raster.convert import profile_of, room_bytes, upload_cog, write_cog
 from geoetl.tasks.raster.inspect import read_everything
-from geoetl.tasks.raster.profiles import choose_profile
 from geoetl.tasks.raster.workspace import fetch_source
 
 
@@ -38,14 +39,12 @@ def make_mosaic(task: MosaicInput, ctx: TaskContext) -> AssembledCog:
     )
     paths = _fetch(cog.mosaic, convert, ctx)
     nodata = nodata_value(cog.nodata)
-    profile = choose_profile(
-        cog.profile,
-        task.facts,
-        cog.source,
-        threads=ctx.threads,
-        resampling=cog.resampling,
-        has_nodata=nodata is not None or task.facts.mask_kind == "nodata",
+    profile = profile_of(convert, ctx)
+    problem = bands_problem(
+        task.facts, profile=cog.profile, resampling=cog.resampling, target_crs=None, nodata=cog.nodata
     )
+    shared = None if problem else cog.model_copy(update={"band_rows": WHOLE_BAND_ROWS})
+    ctx.log.info("cog is written", source=name_of(cog.mosaic), by=f"GDAL: {problem}" if problem else "bands")
     made = ctx.scratch / "cog.tif"
     first = paths[[each.source for each in cog.mosaic.sources].index(cog.source)]
     with (
@@ -64,7 +63,7 @@ def make_mosaic(task: MosaicInput, ctx: TaskContext) -> AssembledCog:
             statistics = read_everything(src, name_of(cog.mosaic), src.name, ctx)
         except BadData as exc:
             raise _naming_sources(exc, cog.mosaic, paths) from exc
-        checks = write_cog(src, made, profile, cog.source, ctx)
+        checks = write_cog(src, made, profile, cog.source, ctx, shared=shared)
     for path in paths:
         path.unlink()
     product = upload_cog(convert, made, profile, checks, ctx)

@@ -18,6 +18,7 @@ from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource, SharedConne
 from geoetl.engine.completion import complete_stage
 from geoetl.engine.ledger import LEDGER, StageLedger
 from geoetl.engine.messages import TaskMessages
+from geoetl.engine.progress import ProgressBoard
 from geoetl.engine.reaper import Reaper
 from geoetl.engine.rows import TaskFacts
 from geoetl.engine.services import Services
@@ -130,6 +131,7 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             app=app,
             connections=connections,
             pulse=SharedConnection(app_db, application_name="engine-test"),
+            progress=ProgressBoard(),
             ledger=ledger,
             relay=Relay(app, sources={"task": TaskMessages()}),
             checks=CheckServices(store=None, collections=None),  # type: ignore[arg-type]

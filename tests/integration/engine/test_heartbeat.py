@@ -67,3 +67,18 @@ def test_a_checkpoint_rides_over_a_database_that_is_away(engine):
     control.cancel(engine.services, submission.job_id)
     with pytest.raises(LeaseLost):
         attempt.checkpoint()
+
+
+def test_between_two_questions_scratch_is_not_walked(engine, monkeypatch):
+    engine.start_work_stage(tasks=1)
+    claim = claim_work(engine)
+    walks = []
+    monkeypatch.setattr("geoetl.tasks.attempt.used_bytes", lambda folder: walks.append(folder) or 0)
+    with ExitStack() as held:
+        attempt = Attempt(engine.services, None, claim, held, ask_every_s=3600)
+        assert attempt.scratch.is_dir()
+
+        for _ in range(100):
+            attempt.checkpoint()
+
+    assert walks == []

@@ -21,6 +21,7 @@ from geoetl.storage.base import (
     StagedBlock,
 )
 from geoetl.tasks.context import Publication, PublicationToken
+from tests.integration.raster.mosaics import Sources
 
 RUN = RunId("5f0c3d9e")
 TOKEN = PublicationToken(run_sequence=7, attempt=1)
@@ -177,9 +178,13 @@ class PlainContext:
     cache_bytes: int = 64 * 1024**2
     log: structlog.typing.FilteringBoundLogger = dataclasses.field(default_factory=structlog.get_logger)
     checkpoints: int = 0
+    reports: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
     def checkpoint(self) -> None:
         self.checkpoints += 1
+
+    def report(self, *, done: int, total: int) -> None:
+        self.reports.append((done, total))
 
 
 @pytest.fixture
@@ -192,3 +197,9 @@ def ctx(store: FolderStore, tmp_path: Path) -> PlainContext:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     return PlainContext(store=store, scratch=scratch)
+
+
+@pytest.fixture
+def sources(ctx: PlainContext, tmp_path: Path) -> Sources:
+    """Of a mosaic, to be added."""
+    return Sources(ctx, tmp_path)

@@ -83,6 +83,15 @@ def grey_alpha(path: Path) -> None:
     write(path, "uint16", count=2, fill=fill, alpha="YES", then=name_bands)
 
 
+def alpha_before(path: Path) -> None:
+    def name_bands(dst):
+        dst.colorinterp = [ColorInterp.alpha, ColorInterp.gray, ColorInterp.gray]
+
+    fill = values("uint16", (3, 530, 601))
+    fill[0] = np.where(np.arange(601) < 200, 0, 65535)
+    write(path, "uint16", count=3, fill=fill, then=name_bands)
+
+
 def internal_mask(path: Path) -> None:
     write(path, "uint8", count=3, photometric="RGB",
           then=lambda dst: dst.write_mask(np.arange(530 * 601).reshape(530, 601) % 7 > 2))  # fmt: skip
@@ -170,6 +179,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "12 bit": lambda path: write(path, "uint16", fill=values("uint16", (1, 530, 601), top=4096), nbits=12),
     "1 bit": one_bit, "1 bit palette": one_bit_palette, "palette": palette,
     "rgb": simple("uint8", count=3, photometric="RGB"), "rgba": rgba, "grey and alpha": grey_alpha,
+    "alpha before all others": alpha_before,
     "internal mask": internal_mask, "NaN nodata": nan_nodata, "NaN without nodata": nan_without_nodata,
     "float32 nodata of old software": simple("float32", nodata=-3.4028234663852886e38),
     "all metadata": all_metadata, "huge tags": huge_tags,

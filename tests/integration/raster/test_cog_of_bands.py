@@ -68,14 +68,14 @@ def by_driver(path, folder, *, profile="auto", resampling=None) -> bytes:
 
 def problem_of(path, *, profile="auto", resampling=None):
     facts = facts_at(path)
-    has_nodata = facts.bands[0].nodata is not None
-    return bands_problem(facts, profile=profile, resampling=resampling, target_crs=None, has_nodata=has_nodata)
+    return bands_problem(facts, profile=profile, resampling=resampling, target_crs=None, nodata=None)
 
 
 #: Left to the driver, and why.
 WHOLE = {
     "float16": "overviews of float16 are GDAL's", "complex_int16": "its values are complex",
     "complex64": "its values are complex", "complex128": "its values are complex",
+    "alpha before all others": "overviews of an alpha band before all others are GDAL's",
     "1500 x 1": "it is very narrow", "JPEG 2000": "JP2OpenJPEG files are decoded as a whole",
 }  # fmt: skip
 
@@ -107,6 +107,19 @@ def test_neither_bands_nor_panels_show_in_the_file(size, tmp_path, ctx):
         make(ctx, original, band_rows=band_rows, chunk_bytes=chunk_bytes)
         assert written(ctx) == expected, (band_rows, chunk_bytes)
         ctx.store.delete(TARGET)
+
+
+@pytest.mark.parametrize("chunk_bytes", [NARROW, 10**9])
+def test_a_band_reports_every_step_and_ends_with_the_last(chunk_bytes, tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    write(original, "uint16", height=1023, width=1101)
+    cog = put(ctx, original, chunk_bytes=chunk_bytes)
+
+    encode_band(BandInput(cog=cog, band=1), ctx)
+
+    total = ctx.reports[-1][1]
+    assert total >= 2
+    assert ctx.reports == [(done, total) for done in range(1, total + 1)]
 
 
 @pytest.mark.parametrize("profile", ["zstd", "deflate", "lzw", "raw"])

@@ -2,15 +2,18 @@
 
 import errno
 
+import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.transform import from_origin
 
-from geoetl.errors import LeaseLost, TransientError
+from geoetl.errors import LeaseLost, SystemFault, TransientError
 from geoetl.gdal.env import gdal_env
 from geoetl.models.raster import ConvertInput
 from geoetl.models.refs import BlobRef
 from geoetl.tasks.raster.cog import whole
+from geoetl.tasks.raster.cog.tiles import TileEncoder
 from geoetl.tasks.raster.convert import convert_raster
 from geoetl.tasks.raster.profiles import choose_profile
 from tests.integration.raster.conftest import PlainContext
@@ -76,6 +79,45 @@ def test_an_attempt_that_must_stop_does_so_after_a_row_of_tiles(tmp_path, store)
 
     assert ctx.checkpoints == 3
     assert not (scratch / "cog.tif").exists()
+
+
+def test_steps_are_counted_to_the_end_of_the_check(tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    write(original, "uint8", height=2000, width=700)
+
+    convert(ctx, original)
+
+    # Four rows of tiles, encoded and then compared.
+    assert ctx.reports == [(done, 8) for done in range(1, 9)]
+
+
+def test_a_tile_that_is_not_what_was_encoded_is_seen(tmp_path, ctx, monkeypatch):
+    original = tmp_path / "original.tif"
+    write(original, "uint8", height=1500, width=700)
+    encode = TileEncoder.encode
+
+    def swapped(self, pixels):
+        return encode(self, pixels)[::-1]
+
+    monkeypatch.setattr(TileEncoder, "encode", swapped)
+    with pytest.raises(SystemFault, match="failed checks: pixels_equal"):
+        convert(ctx, original)
+
+
+def test_other_bits_of_equal_values_are_no_difference(tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    values = np.zeros((1, 600, 700), dtype="float32")
+    values[0, :100] = np.frombuffer(b"\x01\x00\xc0\x7f", dtype="<f4")[0]
+    values[0, 100:200] = -0.0
+    with rasterio.open(
+        original, "w", driver="GTiff", width=700, height=600, count=1, dtype="float32", crs="EPSG:32633", tiled=True,
+        transform=from_origin(500_000, 4_600_000, 10, 10),
+    ) as dst:  # fmt: skip
+        dst.write(values)
+
+    product = convert(ctx, original, profile="lerc")
+
+    assert all(product.checks.values())
 
 
 def test_a_full_disk_is_tried_again_elsewhere(tmp_path, ctx, monkeypatch):

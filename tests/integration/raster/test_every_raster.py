@@ -74,3 +74,17 @@ def assert_same_raster(original: Path, cog: Path) -> None:
             )
         if src.colorinterp[0] is ColorInterp.palette:
             assert dst.colormap(1) == src.colormap(1)
+
+
+def test_an_inspection_counts_the_pieces_it_has_read(tmp_path, store, ctx):
+    original = tmp_path / "original.tif"
+    CASES["tiled"](original)
+    source = BlobRef("bronze://raw/original.tif")
+    etag = store.upload(source, original, content_type="image/tiff").etag
+    ctx.shrink = 8
+
+    inspect(store, source, etag, ctx)
+
+    total = ctx.reports[-1][1]
+    assert total > 1
+    assert ctx.reports == [(done, total) for done in range(1, total + 1)]

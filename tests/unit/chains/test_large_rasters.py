@@ -77,7 +77,7 @@ def test_what_only_gdal_can_do_is_one_task_and_the_reason_says_why(facts, wanted
 def test_a_striped_raster_of_bearable_width_is_split():
     facts = raster(20_000, 1000, block_shape=(1, 20_000))
 
-    assert bands_problem(facts, profile="auto", resampling=None, target_crs=None, has_nodata=False) is None
+    assert bands_problem(facts, profile="auto", resampling=None, target_crs=None, nodata=None) is None
 
 
 SPEC = ProcessRaster(sources=("bronze://inbox/small.tif", "bronze://inbox/large.tif"), collection="demo")  # type: ignore[arg-type]

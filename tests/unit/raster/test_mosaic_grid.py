@@ -45,7 +45,8 @@ def test_sources_beside_and_above_each_other_fit():
         (header(100, 0, bands=()), "mosaic-bands", "its number of bands is 0, that of the first source 1"),
         (header(100, 0, band={"palette_digest": "a1"}), "mosaic-bands", "its palette digest of band 1 is 'a1'"),
         (header(100, 0, band={"scale": 0.1}), "mosaic-bands", "its scale of band 1 is 0.1"),
-        (header(100, 0, mask_kind="alpha"), "mosaic-mask", "marks pixels without data by an alpha band"),
+        (header(100, 0, mask_kind="alpha"), "mosaic-mask", "by an alpha band and by nodata 0"),
+        (header(100, 0, mask_kind="internal"), "mosaic-mask", "by an internal mask and by nodata 0"),
         (header(100, 0, transform=None), "mosaic-grid", "bronze://raw/b.tif has no geotransform"),
     ],
 )  # fmt: skip
@@ -61,8 +62,37 @@ def test_a_nodata_value_of_the_job_stands_for_those_that_differ():
     assert found(header(100, 0, band={"nodata": 9}), nodata=5) == []
 
 
-def plain(column, row, dtype="uint16"):
-    return header(column, row, band={"dtype": dtype, "nodata": None}, mask_kind="none")
+def plain(column, row, dtype="uint16", mask="none"):
+    return header(column, row, band={"dtype": dtype, "nodata": None}, mask_kind=mask)
+
+
+def test_a_nodata_value_of_the_job_does_not_go_with_a_mask():
+    headers = [plain(0, 0), plain(100, 0, mask="internal")]
+
+    (finding,) = misfits(REFS[:2], headers, MosaicOptions(nodata=5))
+
+    assert (finding.code, finding.hint) == ("mosaic-mask", "Leave `nodata` out of the job.")
+
+
+@pytest.mark.parametrize(("dtype", "codes"), [("uint8", []), ("uint16", []), ("float32", ["mosaic-mask"] * 2)])
+def test_transparency_is_that_of_the_types_gdal_knows(dtype, codes):
+    alpha = {"dtype": dtype, "nodata": None, "color_interpretation": "alpha"}
+    headers = [header(column, 0, band=alpha, mask_kind="alpha") for column in (0, 100)]
+
+    assert [finding.code for finding in misfits(REFS[:2], headers, MosaicOptions())] == codes
+
+
+@pytest.mark.parametrize(
+    ("masks", "mask"),
+    [(("none", "none"), "none"), (("none", "internal"), "internal"), (("internal", "none"), "internal"),
+     (("alpha", "alpha"), "alpha")],
+)  # fmt: skip
+def test_a_mosaic_has_a_mask_where_a_source_has_one(masks, mask):
+    headers = [plain(column, 0, mask=one) for column, one in zip((0, 100), masks, strict=True)]
+
+    mosaic = lay_out(REFS[:2], headers, MosaicOptions())
+
+    assert (mosaic.mask, mosaic_header(headers, mosaic).mask_kind) == (mask, mask)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +102,10 @@ def plain(column, row, dtype="uint16"):
         ([plain(0, 0), plain(100, 1)], {"nodata": 0}, None),
         ([plain(0, 0), plain(100, 0)], {}, None),
         ([header(), header(2000, 2000)], {}, "mosaic-sparse"),
+        ([plain(0, 0, mask="internal"), plain(100, 1)], {}, None),
+        ([plain(0, 0, mask="alpha"), plain(100, 1, mask="alpha")], {}, None),
+        ([plain(0, 0, "int64", "internal"), plain(50, 0, "int64")], {}, "mosaic-int64"),
+        ([plain(0, 0, "int64", "internal"), plain(100, 0, "int64")], {}, None),
         ([plain(0, 0, "int64"), plain(50, 0, "int64")], {}, None),
         ([plain(0, 0, "int64"), plain(50, 0, "int64")], {"overlap": "highest"}, "mosaic-int64"),
         ([plain(0, 0, "int64"), plain(50, 0, "int64")], {"nodata": 1}, "mosaic-int64"),

@@ -14,7 +14,7 @@ from geoetl.errors import SystemFault
 from geoetl.models.bigcog import AssembledCog, AssembleInput, BandReceipt
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobExists, BlobNotFound, BlobProperties
-from geoetl.tasks.context import TaskContext
+from geoetl.tasks.context import StepCounter, TaskContext
 from geoetl.tasks.raster.cog.bands import make_band
 from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
 from geoetl.tasks.raster.cog.contents import Contents
@@ -105,12 +105,13 @@ class _Assembly:
             TileQueue(self.recipe.encoder, stager, threads=ctx.threads) as queue,
         ):
             top = TopLevels(self.recipe, queue)
+            steps = StepCounter(ctx, len(self.task.receipts))
             for receipt in self.task.receipts:
-                ctx.checkpoint()
                 part = self._part_of(receipt, staged)
                 contents.add(part.runs, part.blocks)
                 if part.strip is not None:
                     top.push(part.strip)
+                steps.step()
         contents.add(stager.runs, stager.blocks)
         header = contents.header(make_template(self.src, layout, self.recipe.profile, cog.source, ctx.scratch))
         self.moved_bytes += len(header) + sum(block.size_bytes for block in stager.blocks)
@@ -147,4 +148,7 @@ class _Assembly:
             pass
         self.ctx.log.warning("blocks are gone, band is encoded again", cog=self.task.cog.target, band=receipt.band)
         self.encoded_again.append(receipt.band)
-        return make_band(self.src, self.recipe, self.task.cog, receipt.band, self.ctx, store=store)
+        return make_band(
+            self.src, self.recipe, self.task.cog, receipt.band,
+            store=store, threads=self.ctx.threads, step=self.ctx.checkpoint,
+        )  # fmt: skip

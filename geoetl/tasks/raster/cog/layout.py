@@ -106,6 +106,11 @@ class CogLayout:
         start = index * self.band_rows
         return self._spans(self.heights, start, min(start + self.band_rows, self.height))
 
+    def steps(self, index: int) -> int:
+        """How many times rows of a band are read: in rows of tiles, panel by panel."""
+        rows = self.band(index)[0]
+        return -(-(rows.needed_stop - rows.own.start) // self.blocksize) * self.panel_count
+
     @cached_property
     def panel_columns(self) -> int:
         """Width of a panel at full resolution; the raster's own where there is one panel only."""
@@ -120,6 +125,10 @@ class CogLayout:
     @property
     def is_one_panel(self) -> bool:
         return self.panel_columns >= self.width
+
+    @property
+    def panel_count(self) -> int:
+        return -(-self.width // self.panel_columns)
 
     def panels(self) -> Iterator[list[LevelSpan]]:
         """Columns of each panel by level, 0 to the strip's, from left to right."""

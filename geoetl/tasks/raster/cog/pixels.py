@@ -1,5 +1,6 @@
 """Some rows and columns of a raster in memory."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,13 @@ class Pixels:
     def copy(self) -> "Pixels":
         """The same, holding nothing else in memory."""
         return Pixels(self.values.copy(), None if self.mask is None else self.mask.copy())
+
+    def digest(self) -> bytes:
+        """SHA-256 of values and mask, bit for bit: of a NaN, and of zero, there are several forms."""
+        found = hashlib.sha256()
+        for plane in [*self.values, *([] if self.mask is None else [self.mask])]:
+            found.update(np.ascontiguousarray(plane).data)
+        return found.digest()
 
 
 def stack(parts: Sequence[Pixels]) -> Pixels:

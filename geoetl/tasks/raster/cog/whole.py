@@ -5,6 +5,7 @@ to stop does so between two rows of tiles, where the driver would go on to its e
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
@@ -12,10 +13,11 @@ from rasterio.io import DatasetReader
 
 from geoetl.models.bigcog import SharedCog
 from geoetl.models.refs import BlobRef
-from geoetl.tasks.context import TaskContext
+from geoetl.tasks.context import StepCounter, TaskContext
 from geoetl.tasks.raster.cog.bands import make_band
 from geoetl.tasks.raster.cog.blocks import BlockStager, block_bytes
 from geoetl.tasks.raster.cog.contents import Contents
+from geoetl.tasks.raster.cog.fingerprints import Fingerprint, FingerprintList
 from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import make_recipe
 from geoetl.tasks.raster.cog.template import make_template
@@ -25,14 +27,25 @@ from geoetl.tasks.raster.cog.top import TopLevels
 WHOLE_BAND_ROWS = 4096
 
 
-def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext) -> None:
+@dataclass(frozen=True, slots=True)
+class WrittenCog:
+    """What whoever checks a written COG wants to know."""
+
+    fingerprints: Sequence[Fingerprint]
+    """Of everything that was encoded; each is a step of the check."""
+    has_mask: bool
+    """Whether there is an internal mask."""
+    steps: StepCounter
+
+
+def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext) -> WrittenCog:
     """Write the COG of an open raster that may be encoded in bands (``gdal.bands.bands_problem``).
 
     Args:
         src: Open with what the job says about it.
         cog: How; ``target`` is not written.
         path: The new file. While it is written, its tiles lie beside it once more.
-        ctx: For checkpoints.
+        ctx: For checkpoints and reports.
 
     Raises:
         BadData: ``corrupt-block``.
@@ -42,6 +55,9 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
     recipe = make_recipe(src, cog, threads=ctx.threads, verifies=False, shrink=ctx.shrink)
     layout = recipe.layout
     contents = Contents(layout, has_mask=recipe.has_mask)
+    prints = FingerprintList()
+    checks = layout.tiles_down(0) * layout.panel_count
+    steps = StepCounter(ctx, sum(map(layout.steps, range(layout.band_count))) + checks)
     tiles = _BlockFile(path.with_suffix(".tiles"))
     with (
         BlockStager(tiles, cog.target, block_bytes(layout), is_one_panel=True) as stager,
@@ -49,7 +65,9 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
     ):
         top = TopLevels(recipe, queue)
         for band in range(layout.band_count):
-            part = make_band(src, recipe, cog, band, ctx, store=tiles)
+            part = make_band(
+                src, recipe, cog, band, store=tiles, threads=ctx.threads, step=steps.step, observe=prints.take
+            )
             contents.add(part.runs, part.blocks)
             if part.strip is not None:
                 top.push(part.strip)
@@ -58,6 +76,7 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
     # The first id is the header's.
     tiles.write_to(path, header, contents.block_ids(header)[1:], ctx)
     tiles.remove()
+    return WrittenCog(prints.taken, recipe.has_mask, steps)
 
 
 class _BlockFile:
