@@ -88,9 +88,13 @@ def events(conn: Connection, run_id: RunId, *, after: int = 0) -> Iterator[Event
         after = page[-1].id
 
 
-def events_page(conn: Connection, run_id: RunId, *, after: int) -> list[Event]:
-    """The next events of a run after an event's id, as many as one statement gives; none: there are no more now."""
-    rows = conn.execute(SQL["events"], {"run_id": run_id, "after": after, "limit": _PAGE}).fetchall()
+def events_page(conn: Connection, run_id: RunId, *, after: int, told: Sequence[int] = ()) -> list[Event]:
+    """The next events of a run after an event's id, as many as one statement gives; none: there are no more now.
+
+    Those with the ids ``told`` are left out.
+    """
+    params = {"run_id": run_id, "after": after, "told": list(told), "limit": _PAGE}
+    rows = conn.execute(SQL["events"], params).fetchall()
     return [
         Event(event_id, at, what, stage_no, stage, str(task_id) if task_id else None, *rest)
         for event_id, at, what, stage_no, stage, task_id, *rest in rows

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from geoetl.chains.definition import JobSpec
 from geoetl.engine import control, views
+from geoetl.engine.following import EventFollower
 from geoetl.engine.history import TaskDetail, find_task
 from geoetl.engine.rows import Event, JobStatus, JobSummary, TaskStatus
 from geoetl.engine.services import Services
@@ -90,13 +91,12 @@ class Job:
         Raises:
             DatabaseUnavailable: The database was away for longer than a restart takes.
         """
-        run_id = self._patiently(self._run_id)
+        follower = EventFollower(self._patiently(self._run_id), after=after)
         while True:
             # Asked before the events: what comes between is told in this turn, or there is another.
             has_ended = self._patiently(self.status).summary.state.is_final
-            while page := self._patiently(partial(self._events_page, run_id, after)):
+            while page := self._patiently(lambda: follower.next_page(self._services.connections())):
                 yield from page
-                after = page[-1].id
             if has_ended:
                 return
             time.sleep(_FOLLOW_S)  # a person watches, in a process that does nothing else
@@ -171,9 +171,6 @@ class Job:
             doing=f"look at job {self.id}",
             hint=f"The job does not depend on who waits for it; `geoetl job wait {self.id}` looks again.",
         )
-
-    def _events_page(self, run_id: RunId, after: int) -> list[Event]:
-        return views.events_page(self._services.connections(), run_id, after=after)
 
     def _run_id(self) -> RunId:
         return self.status().summary.run_id

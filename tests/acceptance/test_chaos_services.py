@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from geoetl.backend.messages import Message, Outlet
 from tests.acceptance.chaos import Faults, await_progress, expect_exactly_once, noop
 from tests.acceptance.conftest import Installation, Worker, eventually
 
@@ -114,14 +115,12 @@ def test_duplicate_delivery_x3(installation, standing, faults, round_no):
 
 def publish(installation: Installation, template_of: object, *task_ids: str) -> None:
     """Messages as the relay sends them, once more."""
-    from geoetl.backend.messages import Message
-    from geoetl.backend.messages import publish as send
-
     ((envelope, body),) = installation.sql(
         "SELECT m.envelope, m.body FROM geoetl.task t JOIN geoetl.template m ON m.id = t.template_id WHERE t.id = %s",
         template_of,
     )
     app = installation.services.app
     with app.producer_pool.acquire(block=True) as producer:
+        outlet = Outlet(app, producer)
         for task_id in task_ids:
-            send(app, producer, Message.restore(envelope, bytes(body)).addressed(task_id))
+            outlet.publish(Message.restore(envelope, bytes(body)).addressed(task_id))

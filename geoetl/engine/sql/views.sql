@@ -60,7 +60,7 @@ SELECT e.id, e.at, e.what, e.stage_no, s.name, e.task_id, e.idx, t.label, e.atte
 FROM geoetl.event e
 LEFT JOIN geoetl.stage s ON s.run_id = e.run_id AND s.no = e.stage_no
 LEFT JOIN geoetl.task t ON t.id = e.task_id
-WHERE e.run_id = %(run_id)s AND e.id > %(after)s
+WHERE e.run_id = %(run_id)s AND e.id > %(after)s AND NOT e.id = ANY (%(told)s)
 ORDER BY e.id LIMIT %(limit)s
 
 -- runs --
