@@ -30,12 +30,10 @@ ROOT = Path(__file__).parents[2]
 
 QUEUES = ("standard", "gdal")
 
-LEASE_S = 3
-
 #: Short leases, so that what a dead worker held comes back within a test; low thresholds, so that both queues work and
 #: a raster of 50 MB is very large.
 TUNING = {
-    "GEOETL_WORKER__LEASE_S": str(LEASE_S),
+    "GEOETL_WORKER__LEASE_S": "3",
     "GEOETL_WORKER__HEARTBEAT_S": "0.5",
     "GEOETL_WORKER__REAP_S": "0.5",
     "GEOETL_WORKER__RESEND_S": "2",
@@ -185,13 +183,6 @@ def eventually(fact: Callable[[], Any], *, within_s: float = 60.0, what: str = "
         assert time.monotonic() < until, f"{what}: not within {within_s} s"
         time.sleep(0.05)
     return answer
-
-
-def taken_s(fact: Callable[[], Any], *, what: str = "it") -> float:
-    """How long it takes until the fact is there, in seconds. A busy machine delays now and then: take several."""
-    began = time.monotonic()
-    eventually(fact, what=what)
-    return time.monotonic() - began
 
 
 @pytest.fixture(scope="session")

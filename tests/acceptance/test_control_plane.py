@@ -52,9 +52,9 @@ def test_terminating_a_running_task_cancels_its_job(installation, workers, celer
 
     celery("control", "terminate", "SIGKILL", str(running(job)[0].id))
 
-    eventually(lambda: job.status().summary.state == "cancelled", what="the job cancelled")
+    eventually(lambda: job.status().summary.state == "cancelled", within_s=5, what="the job cancelled")
     assert cancelled_by(job) == ["revoke in Celery"]
-    eventually(lambda: not running(job), what="every task stopped")
+    eventually(lambda: not running(job), within_s=5, what="every task stopped")
 
 
 def test_revoking_a_waiting_task_cancels_its_job_and_a_resume_runs_it(installation, workers):
@@ -65,7 +65,7 @@ def test_revoking_a_waiting_task_cancels_its_job_and_a_resume_runs_it(installati
 
     installation.services.app.control.revoke(str(waiting.id), reply=True, limit=1, timeout=30)
 
-    eventually(lambda: job.status().summary.state == "cancelled", what="the job cancelled")
+    eventually(lambda: job.status().summary.state == "cancelled", within_s=10, what="the job cancelled")
     assert cancelled_by(job) == ["revoke in Celery"]
 
     job.resume()

@@ -156,7 +156,7 @@ def test_terminating_a_running_task_cancels_its_job(workers, browser, submitted)
 
     browser.click("#task-terminate")
 
-    eventually(lambda: job.status().summary.state == "cancelled", what="the job cancelled")
+    eventually(lambda: job.status().summary.state == "cancelled", within_s=10, what="the job cancelled")
     assert [each.data["by"] for each in job.events() if each.what == "job cancelled"] == ["revoke in Celery"]
-    eventually(lambda: not running(), what="every task stopped")
+    eventually(lambda: not running(), within_s=10, what="every task stopped")
     eventually(lambda: browser.open(f"/task/{task.id}") or browser.shows("REVOKED"), what="the page says so")

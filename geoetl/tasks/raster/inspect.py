@@ -120,9 +120,9 @@ def _check_layout(read: ReadRange, size_bytes: int, ref: str) -> None:
 
 
 def read_everything(
-    src: DatasetReader, ref: str, path: str, ctx: TaskContext, *, step: Callable[[], None] | None = None
+    src: DatasetReader, ref: str, path: str, ctx: TaskContext, *, step: Callable[[], None]
 ) -> list[RunningStatistics]:
-    """Statistics of every band, from every pixel; ``step`` is called after each piece, by default a checkpoint.
+    """Statistics of every band, from every pixel; ``step`` is called after each piece.
 
     Raises:
         BadData: ``corrupt-block``, ``only-nodata``.
@@ -138,7 +138,7 @@ def read_everything(
         for at, band in enumerate(statistics):
             is_valid = masks[at] != 0 if masks is not None and is_masked[at] else None
             band.add(values[at], is_valid)
-        (step or ctx.checkpoint)()
+        step()
     require_data(src, statistics, ref)
     return statistics
 

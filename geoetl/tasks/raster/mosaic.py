@@ -60,7 +60,7 @@ def make_mosaic(task: MosaicInput, ctx: TaskContext) -> AssembledCog:
         ) as src,
     ):
         try:
-            statistics = read_everything(src, name_of(cog.mosaic), src.name, ctx)
+            statistics = read_everything(src, name_of(cog.mosaic), src.name, ctx, step=ctx.checkpoint)
         except BadData as exc:
             raise _naming_sources(exc, cog.mosaic, paths) from exc
         checks = write_cog(src, made, profile, cog.source, ctx, shared=shared)

@@ -151,7 +151,7 @@ def test_one_relay_leads_and_the_other_takes_over(make_app):
             time.sleep(0.3)
             assert not second.is_leading.is_set()
             stop_first.set()
-            eventually(second.is_leading.is_set)
+            eventually(second.is_leading.is_set, within_s=5.0)
 
 
 def test_a_leader_that_is_frozen_is_deposed(app, connections):

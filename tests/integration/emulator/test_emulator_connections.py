@@ -131,7 +131,7 @@ def test_client_gets_the_heartbeats_it_asked_for(connect):
     beats, started = 0, time.monotonic()
     while beats < 5:
         beats += peer.read_frame() is None
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 2
 
 
 def test_silent_client_is_cut_off_with_the_reason():

@@ -96,7 +96,7 @@ def test_delivery_settled_by_its_token_leaves_the_link_it_went_out_on(our_bus, s
     started = time.monotonic()
     with pytest.raises(MessageLockLostError):
         receiver.complete_message(messages[0])
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 2
     receiver.complete_message(messages[2])
     assert server.call(unsettled) == before - 3
 
@@ -119,7 +119,7 @@ def test_slow_settlement_answers_late(our_bus, shared_queue):
     our_bus.control("slow-settlements", {"delay_s": 0.4})
     started = time.monotonic()
     receiver.complete_message(message)
-    assert time.monotonic() - started > 0.35
+    assert 0.35 < time.monotonic() - started < 3
     our_bus.control("slow-settlements", {"delay_s": 0})
 
 

@@ -116,7 +116,7 @@ def test_expired_lock_gives_the_message_again_and_refuses_its_first_holder(bus):
 
     second = receive_one(receiver, lock_s + 60)
 
-    assert time.monotonic() - started > lock_s - 0.3
+    assert lock_s - 0.3 < time.monotonic() - started < lock_s + 2
     assert second.delivery_count == 1
     # The SDK looks at its own clock first; the server must say the same.
     first._expiry = datetime.now(UTC) + timedelta(minutes=1)
@@ -188,7 +188,7 @@ def test_scheduled_messages_wait_for_their_time_and_can_be_cancelled(bus):
             receiver.complete_message(message)
 
     assert sorted(got) == ["eta", "later"]
-    assert datetime.now(UTC) >= due
+    assert timedelta(0) <= datetime.now(UTC) - due < timedelta(seconds=2)
 
 
 def test_deferred_message_is_found_by_its_number_only(bus):

@@ -35,7 +35,7 @@ BAD = ["byte_truncated.tif", "corrupt.tif", "lzw_corrupted.tif", "many_blocks_tr
 def sample(path: Path, tmp_path: Path, missing: set[str]) -> Path:
     """The file; where it has no georeference, a copy that has one."""
     if not path.exists():
-        pytest.skip(f"{path.name} is not here")
+        pytest.skip(f"sample file {path.name} is absent; TEST_SHARED_DATA names their folder")
     copy = tmp_path / path.name
     shutil.copyfile(path, copy)
     if missing & {"no-crs", "no-geotransform"}:
@@ -50,7 +50,7 @@ def sample(path: Path, tmp_path: Path, missing: set[str]) -> Path:
 def test_findings_of_a_real_file(name, store):
     path = FOLDER / "raster" / name
     if not path.exists():
-        pytest.skip(f"{name} is not here")
+        pytest.skip(f"sample file {name} is absent; TEST_SHARED_DATA names their folder")
     source = BlobRef(f"bronze://raw/{name}")
     store.upload(source, path, content_type="image/tiff")
     options = RasterOptions(datetime=ACQUIRED)

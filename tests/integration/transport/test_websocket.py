@@ -127,12 +127,10 @@ def test_idle_websocket_costs_no_processor_time(connect, queue):
     Inbox(connection, queue).wait(1)[0].ack()
     time.sleep(0.5)
 
-    def used_in_a_second() -> float:
-        before = time.process_time()
-        time.sleep(1)
-        return time.process_time() - before
+    before = time.process_time()
+    time.sleep(2)
 
-    assert any(used_in_a_second() < 0.05 for _ in range(5))  # the process has other threads
+    assert time.process_time() - before < 0.1
 
 
 def test_proxy_is_the_only_way_taken(connect, queue):

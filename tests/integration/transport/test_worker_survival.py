@@ -87,14 +87,10 @@ def test_worker_outlives_a_service_that_is_away(start_worker, client_for, journa
 
 
 def test_idle_prefork_worker_stops_at_once(start_worker, queue):
-    def stopped_after_s() -> float:
-        worker = start_worker(queue, "-c", "2")
-        taken_s = worker.stop()
-        assert worker.process.returncode == 0
-        return taken_s
-
-    # Closing the pool takes Celery 1.5 s. The benchmark has the figure; a busy machine may delay one.
-    assert any(stopped_after_s() < 4 for _ in range(3))
+    worker = start_worker(queue, "-c", "2")
+    # Closing the pool takes Celery 1.5 s; the rest is a busy machine's. The benchmark has the figure.
+    assert worker.stop() < 4
+    assert worker.process.returncode == 0
 
 
 def test_warm_shutdown_finishes_the_running_and_gives_back_the_waiting(start_worker, client_for, journal, queue):

@@ -10,7 +10,7 @@ def test_events_tell_a_task_s_life_and_make_a_snapshot(cluster):
         wait_until(lambda: "task-succeeded" in [e["type"] for e in heard], what="the end of the task")
     mine = [e for e in heard if e.get("uuid") == task_id]
     assert [e["type"] for e in mine] == ["task-received", "task-started", "task-succeeded"]
-    assert min(e["local_received"] - e["timestamp"] for e in mine) < 1.0  # a busy machine may delay one
+    assert max(e["local_received"] - e["timestamp"] for e in mine) < 1.0
     state = cluster.app.events.State()
     for event in heard:
         state.event(event)

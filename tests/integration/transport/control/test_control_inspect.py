@@ -54,11 +54,10 @@ def test_replies_come_fast(cluster):
         return (time.monotonic() - begin) * 1000
 
     ask()
-    rounds: list[list[float]] = []
-    # A busy machine may spoil a round.
-    while not any(times[98] < 300 for times in rounds):
-        assert len(rounds) < 3, [f"p50 {times[49]:.0f} ms, p99 {times[98]:.0f} ms" for times in rounds]
-        rounds.append(sorted(ask() for _ in range(100)))
+    times = sorted(ask() for _ in range(100))
+    assert times[98] < 300, (
+        f"ping of two workers: p50 {times[49]:.0f} ms, p99 {times[98]:.0f} ms, max {times[99]:.0f} ms"
+    )
 
 
 def test_concurrent_questions_get_their_own_answers(cluster):
