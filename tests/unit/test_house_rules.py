@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,24 @@ def test_cores_know_neither_celery_nor_sql():
     }
 
     assert forbidden == set()
+
+
+#: ``IN (SELECT … )`` without brackets inside.
+_IN_SELECT = re.compile(r"IN \(\s*SELECT(?P<body>(?:[^()]|\([^()]*\))*)\)")
+_CTE = re.compile(r"\bAS (?P<fixed>MATERIALIZED )?\(\s*SELECT(?P<body>(?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("sql/*.sql")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rows_are_chosen_once(path):
+    """PostgreSQL may run a subquery again for every row it is joined with: with LIMIT or SKIP LOCKED it then chooses
+    others each time, in quadratic time. Only ``AS MATERIALIZED`` and row locks in a CTE forbid that.
+    """
+    text = path.read_text()
+    chosen_anew = [found["body"] for found in _IN_SELECT.finditer(text) if re.search("LIMIT|FOR UPDATE", found["body"])]
+    chosen_anew += [
+        found["body"]
+        for found in _CTE.finditer(text)
+        if re.search("LIMIT|FOR UPDATE", found["body"]) and not found["fixed"]
+    ]
+
+    assert chosen_anew == []

@@ -7,15 +7,15 @@ SELECT pg_notify('geoetl_outbox', '')
 
 -- take_due --
 -- Rows that are due, oldest first; rows another relay holds are left to it.
-DELETE FROM geoetl.outbox
-WHERE id IN (
+WITH due AS MATERIALIZED (
     SELECT id FROM geoetl.outbox
     WHERE parked_at IS NULL AND not_before <= now()
     ORDER BY not_before, id
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
-RETURNING id, source, ref, envelope, body
+DELETE FROM geoetl.outbox o USING due WHERE o.id = due.id
+RETURNING o.id, o.source, o.ref, o.envelope, o.body
 
 -- next_due --
 -- Seconds until the next row is due; none where the outbox is empty.

@@ -126,12 +126,13 @@ WITH ended AS (
     UPDATE geoetl.stage s SET state = 'cancelled', finished_at = clock_timestamp()
     FROM ended WHERE s.run_id = ended.id AND s.no = ended.cur_stage AND s.state IN ('running', 'completing')
     RETURNING s.run_id, s.no
+), waiting AS MATERIALIZED (
+    SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
+    WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED
 ), skipped AS (
-    UPDATE geoetl.task SET state = 'skipped', finished_at = clock_timestamp()
-    WHERE id IN (
-        SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
-        WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED)
-    RETURNING idx
+    UPDATE geoetl.task t SET state = 'skipped', finished_at = clock_timestamp()
+    FROM waiting WHERE t.id = waiting.id
+    RETURNING t.idx
 )
 INSERT INTO geoetl.event (job_id, run_id, stage_no, what, data)
 SELECT e.job_id, e.id, e.cur_stage, 'job cancelled',

@@ -18,8 +18,10 @@ FOR UPDATE OF r
 
 -- delete_bells --
 -- Those that a relay holds right now name a task that will be gone: it drops them.
-DELETE FROM geoetl.outbox WHERE id IN (
-    SELECT o.id FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %(run_id)s FOR UPDATE OF o SKIP LOCKED)
+WITH free AS MATERIALIZED (
+    SELECT o.id FROM geoetl.outbox o JOIN geoetl.task t ON t.id = o.ref WHERE t.run_id = %(run_id)s FOR UPDATE OF o SKIP LOCKED
+)
+DELETE FROM geoetl.outbox o USING free WHERE o.id = free.id
 
 -- delete_events --
 WITH gone AS (

@@ -1,6 +1,6 @@
 -- return_expired --
 -- Attempts whose lease ran out and that may try again, in stages that are open.
-WITH expired AS (
+WITH expired AS MATERIALIZED (
     SELECT t.id, t.attempt FROM geoetl.task t
     JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'running' AND t.lease_until < now() AND t.attempt < t.max_attempts
@@ -28,7 +28,7 @@ ORDER BY lease_until LIMIT 100
 
 -- stop_expired --
 -- Expired attempts of closed stages.
-WITH expired AS (
+WITH expired AS MATERIALIZED (
     SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'running' AND t.lease_until < now() AND s.state NOT IN ('running', 'completing')
     LIMIT 500 FOR UPDATE OF t SKIP LOCKED
@@ -43,7 +43,7 @@ FROM gone g JOIN geoetl.run r ON r.id = g.run_id
 
 -- skip_closed --
 -- Ready tasks of closed stages (R4). Decided from the stage's row, so fenced by attempt: a resume raises it (R5, R7).
-WITH closed AS (
+WITH closed AS MATERIALIZED (
     SELECT t.id, t.attempt FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'ready' AND s.state IN ('failed', 'cancelled') LIMIT 500
 )
@@ -71,7 +71,7 @@ FROM asked GROUP BY queue HAVING count(*) FILTER (WHERE is_silent) > 0
 
 -- resend --
 -- Silent tasks of a queue, those first that were sent again before: their messages may be lost.
-WITH silent AS (
+WITH silent AS MATERIALIZED (
     SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'ready' AND t.next_attempt_at <= now() AND t.queue = %(queue)s
       AND s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END

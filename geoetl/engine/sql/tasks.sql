@@ -130,12 +130,13 @@ WITH lost AS (
     UPDATE geoetl.run r SET state = 'failed', error = %(error)s, finished_at = clock_timestamp()
     FROM closed WHERE r.id = closed.run_id AND r.state IN ('queued', 'running')
     RETURNING r.id, r.job_id
+), waiting AS MATERIALIZED (
+    SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
+    WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED
 ), skipped AS (
-    UPDATE geoetl.task SET state = 'skipped', finished_at = clock_timestamp()
-    WHERE id IN (
-        SELECT t.id FROM geoetl.task t JOIN closed ON t.run_id = closed.run_id AND t.stage_no = closed.no
-        WHERE t.state = 'ready' FOR UPDATE OF t SKIP LOCKED)
-    RETURNING idx
+    UPDATE geoetl.task t SET state = 'skipped', finished_at = clock_timestamp()
+    FROM waiting WHERE t.id = waiting.id
+    RETURNING t.idx
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
     SELECT r.job_id, l.run_id, l.stage_no, l.id, l.idx, l.attempt, l.worker, 'task failed', %(error)s::jsonb
@@ -157,7 +158,7 @@ WHERE t.id = %(id)s AND t.state = 'running' AND t.worker = %(worker)s
 
 -- heartbeat --
 -- Extend the leases of what live processes work on, in one statement (R12). A row that somebody holds waits for the next.
-WITH mine AS (
+WITH mine AS MATERIALIZED (
     SELECT t.id
     FROM geoetl.task t
     JOIN unnest(%(ids)s::uuid[], %(workers)s::text[]) AS live (id, worker) ON t.id = live.id AND t.worker = live.worker
@@ -171,7 +172,7 @@ RETURNING t.id, t.worker
 -- report --
 -- How far attempts are, in one statement for all of a worker. Fenced by attempt; of a row that somebody holds the next
 -- report will do.
-WITH mine AS (
+WITH mine AS MATERIALIZED (
     SELECT t.id, said.attempt, said.done, said.total
     FROM geoetl.task t
     JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[], %(done)s::int[], %(totals)s::int[])
@@ -216,8 +217,10 @@ WHERE t.id = ANY (%(ids)s) AND t.state = 'ready'
 
 -- published --
 -- Rows that someone holds right now are being claimed: the time of publishing no longer matters there.
-UPDATE geoetl.task SET published_at = now()
-WHERE id IN (SELECT id FROM geoetl.task WHERE id = ANY (%(ids)s) AND state = 'ready' FOR UPDATE SKIP LOCKED)
+WITH free AS MATERIALIZED (
+    SELECT id FROM geoetl.task WHERE id = ANY (%(ids)s) AND state = 'ready' FOR UPDATE SKIP LOCKED
+)
+UPDATE geoetl.task t SET published_at = now() FROM free WHERE t.id = free.id
 
 -- mark_running --
 -- A statement of its own after the claim: a claim must not hold a task while it locks the run (R14).
