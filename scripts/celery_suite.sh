@@ -66,11 +66,14 @@ install_suite() {
   fi
 }
 
-# A copy of the suite, in which its checks for a Redis backend are opened to any.
+# A copy of the suite, in which its checks for a Redis backend are opened to any. Two of its tests clear the flag that
+# their worker sets only after they have sent the task, and fail where the worker is faster: they clear it before.
 copy_suite() {
   cp -r "$HOME_DIR/celery-$VERSION/t" "$HOME_DIR/celery-$VERSION/pyproject.toml" "$scratch/"
   sed -i "s/\(if not \(manager\.\)\?app\.conf\.result_backend\)\.startswith(.redis.)/\1/" \
     "$scratch"/t/integration/test_{canvas,tasks,group_chains}.py
+  sed -i -E '/replaced_task\.delay\(\)$/ { N; s/^(.*)\n( *assertion_result = False)$/\2\n\1/ }' \
+    "$scratch"/t/integration/test_tasks.py
   for name in "${OTHER_SERVICES[@]}"; do rm "$scratch/t/integration/test_$name.py"; done
 }
 
