@@ -6,7 +6,8 @@ VALUES (%(envelope)s, %(body)s, coalesce(%(not_before)s::timestamptz, now()))
 SELECT pg_notify('geoetl_outbox', '')
 
 -- take_due --
--- Rows that are due, oldest first; rows another relay holds are left to it.
+-- Rows that are due, oldest first; rows another relay holds are left to it. They are deleted by their keys and not by a
+-- join: of a queue that was empty when it was analyzed PostgreSQL believes that it is, and reads all of it for each row.
 WITH due AS MATERIALIZED (
     SELECT id FROM geoetl.outbox
     WHERE parked_at IS NULL AND not_before <= now()
@@ -14,8 +15,8 @@ WITH due AS MATERIALIZED (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
-DELETE FROM geoetl.outbox o USING due WHERE o.id = due.id
-RETURNING o.id, o.source, o.ref, o.envelope, o.body
+DELETE FROM geoetl.outbox WHERE id = ANY (ARRAY(SELECT id FROM due))
+RETURNING id, source, ref, envelope, body
 
 -- next_due --
 -- Seconds until the next row is due; none where the outbox is empty.
