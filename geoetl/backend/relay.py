@@ -72,11 +72,21 @@ def notify(conn: Connection) -> None:
     conn.execute(SQL["notify"])
 
 
+def has_rung(conn: Connection, *, within_s: float) -> bool:
+    """Wait until somebody has called ``notify`` since the last time, on a connection that listens."""
+    # One that came in the same packet as the answer before it is in libpq's buffer: no wait for the socket sees it.
+    if conn.pgconn.notifies() is not None:
+        return True
+    return bool(list(conn.notifies(timeout=within_s, stop_after=1)))
+
+
 class Relay:
     """Moves due outbox rows to the broker, and does the chores that come with leading."""
 
     #: Seconds between looks at the outbox when no notification arrives (a pooler may swallow LISTEN).
     idle_s = 1.0
+    #: Seconds after which it looks when the next row is due, where nobody has rung meanwhile.
+    burst_s = 0.02
     #: Seconds between attempts of a stand-by to become leader: the longest gap after a leader's death.
     standby_s = 2.0
     #: Seconds of silence after which a stand-by ends the leader's session: it asks its database every ``idle_s``.
@@ -117,10 +127,17 @@ class Relay:
         Raises:
             OSError, kombu and psycopg errors: The broker or the database is away; nothing is lost.
         """
-        sent = 0
         with self.app.producer_pool.acquire(block=True) as producer:
-            while batch := self._publish_batch(self.app.connections(), producer):
-                sent += batch
+            return self._publish_due(self.app.connections(), producer)
+
+    def _publish_due(self, conn: Connection, producer: Producer, stop: threading.Event | None = None) -> int:
+        sent = 0
+        while stop is None or not stop.is_set():
+            batch = self._publish_batch(conn, producer)
+            sent += batch
+            # Fewer than there may be were all: what has been committed since rings for itself.
+            if batch < self.limit:
+                break
         return sent
 
     def _publish_batch(self, conn: Connection, producer: Producer) -> int:
@@ -246,10 +263,11 @@ class Relay:
         todo = ChoreList([chore for chore in self.chores if not chore.is_slow], self.app.database_errors)
         with slow_chores(self.app, self.chores), self.app.producer_pool.acquire(block=True) as producer:
             while not stop.is_set():
+                self._publish_due(conn, producer, stop)
                 todo.run_due(conn)
-                while not stop.is_set() and self._publish_batch(conn, producer):
-                    pass
-                list(conn.notifies(timeout=self._patience(conn, todo), stop_after=1))
+                # Bells come in bursts: whoever has only one thing to send has it sent before the outbox is read again.
+                if not has_rung(conn, within_s=self.burst_s):
+                    has_rung(conn, within_s=self._patience(conn, todo))
 
     def _patience(self, conn: Connection, todo: ChoreList) -> float:
         row = conn.execute(SQL["next_due"]).fetchone()

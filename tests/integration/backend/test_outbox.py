@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from geoetl.backend.app import OutboxCelery
 from geoetl.backend.chores import Chore
 from geoetl.backend.messages import SEND_HEADER, Captured, Message, capture
-from geoetl.backend.relay import SQL, Relay, enqueue
+from geoetl.backend.relay import CHANNEL, SQL, Relay, enqueue, has_rung, notify
 from geoetl.transport.errors import InvalidBrokerUrlError
 
 
@@ -307,3 +307,17 @@ def test_a_running_relay_survives_what_nobody_expected(app):
         eventually(lambda: source.failures == 0)
         commit(app, app.signature("add", (1, 1)))
         eventually(lambda: queued(app))
+
+
+def test_a_bell_that_came_with_the_answer_to_a_query_is_heard(app):
+    with app.connections() as listener, psycopg.connect(listener.info.dsn, autocommit=True) as other:
+        listener.execute(f"LISTEN {CHANNEL}")
+        listener.pgconn.send_query(b"SELECT 1")
+        time.sleep(0.1)  # the answer has arrived, nobody has read it
+        notify(other)
+        time.sleep(0.1)
+        while listener.pgconn.get_result() is not None:
+            pass
+
+        assert has_rung(listener, within_s=0.2)
+        assert not has_rung(listener, within_s=0.01)
