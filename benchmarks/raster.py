@@ -173,6 +173,7 @@ def main() -> None:
     print_ratios(medians)
     print(f"cog_overhead_vs_gdal={job.wall_s / bare.wall_s:.3f}")
     print(f"cog_overhead_vs_gdal_cpu={job.cpu_s / bare.cpu_s:.3f}")
+    print(f"single_task_job_peak_rss_mb={job.peak_rss_mb:.0f}")
 
 
 if __name__ == "__main__":

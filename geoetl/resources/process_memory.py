@@ -1,9 +1,13 @@
 """What a process takes of the memory (Linux: ``/proc``, man 5 proc)."""
 
+import ctypes
 import os
 import re
+from contextlib import suppress
 
 _KIB = 1024
+#: Of glibc's <malloc.h>, man 3 mallopt.
+_M_ARENA_MAX = -8
 #: Larger than any ``/proc/<pid>/status``.
 _READ_BYTES = 16_384
 
@@ -39,6 +43,21 @@ def reset_peak() -> None:
 def peak_rss_bytes() -> int:
     """The most that this process has held since the last ``reset_peak``."""
     return _status(os.getpid(), "VmHWM")
+
+
+def few_arenas() -> None:
+    """Have threads share two of the C library's heaps. Call before there are threads; forked processes inherit it.
+
+    glibc gives each thread one, eight for a processor, and what is freed in a heap only serves the threads of that one.
+    """
+    with suppress(AttributeError):  # not a call of every C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def return_free_memory() -> None:
+    """Give back to the system what the C library keeps of freed memory: of a large raster, hundreds of megabytes."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(pid: int, *fields: str) -> int:

@@ -18,9 +18,12 @@ from geoetl.errors import LeaseLost, OutOfMemory, SystemFault
 from geoetl.models.base import Model
 from geoetl.models.tasks import COMPLETE_STAGE, TaskName, contract_of
 from geoetl.resources.allocation_limit import allocation_limit
-from geoetl.resources.process_memory import reset_peak
+from geoetl.resources.process_memory import reset_peak, return_free_memory
 from geoetl.tasks.attempt import Attempt, Effects
 from geoetl.tasks.context import TaskContext
+
+#: An attempt that has held more leaves none of it to the next one of its process.
+_LARGE_BYTES = 256 * 2**20
 
 type Core[I: Model, O: Model] = Callable[[I, TaskContext], O]
 
@@ -88,6 +91,8 @@ def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[
     except (MemoryError, OutOfMemory) as exc:
         raise out_of_memory(facts, attempt=claim.attempt, found=str(exc) or "an allocation failed") from exc
     finally:
+        if facts.measured.get("peak_rss_bytes", 0) > _LARGE_BYTES:
+            return_free_memory()
         if share is not None:
             share.release()
 

@@ -14,6 +14,7 @@ from geoetl.backend.ledger import new_boot, owner
 from geoetl.engine.heartbeat import Live, Overdue, Watch, beat, look, stop_attempt
 from geoetl.engine.progress import ProgressBoard, record
 from geoetl.resources.memory_watch import MemoryWatch
+from geoetl.resources.process_memory import few_arenas
 from geoetl.resources.scratch import sweep
 from geoetl.telemetry import configure_logging
 from geoetl.worker.memory import end_largest
@@ -139,8 +140,9 @@ def install_bootsteps(app: Any) -> None:
 
 
 @signals.worker_init.connect
-def _name_this_worker(**_: Any) -> None:
+def _prepare_this_worker(**_: Any) -> None:
     new_boot()
+    few_arenas()
 
 
 @signals.setup_logging.connect

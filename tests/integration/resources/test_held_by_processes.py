@@ -98,3 +98,25 @@ def test_an_allocation_beyond_the_limit_fails_and_one_after_it_does_not():
     with allocation_limit(100 * MIB), pytest.raises(MemoryError):
         _ = b"\1" * (300 * MIB)
     assert len(b"\1" * (300 * MIB)) == 300 * MIB
+
+
+def test_what_threads_have_freed_is_given_back():
+    code = """
+import os, threading
+from geoetl.resources.process_memory import few_arenas, private_bytes, return_free_memory
+
+def allocate(kept):
+    pieces = [bytes([1]) * 100_000 for _ in range(500)]
+    kept.append(pieces[-1])  # what is above all others in its heap
+
+few_arenas()
+kept = []
+threads = [threading.Thread(target=allocate, args=(kept,)) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+return_free_memory()
+print(private_bytes(os.getpid()))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert int(answer.stdout) < 60 * MIB  # of 400 that were allocated
