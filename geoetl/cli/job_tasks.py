@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from geoetl.cli import output
-from geoetl.cli.jobs import AsJson, JobId, state_so_far
+from geoetl.cli.jobs import AsJson, JobId, app, state_so_far
 from geoetl.engine.history import Attempt, TaskDetail
 from geoetl.engine.rows import TaskStatus
 from geoetl.models.states import TaskState
 from geoetl.worker import client
 
 
+@app.command()
 def tasks(
     job_id: JobId,
     state: Annotated[TaskState | None, typer.Option(help="Only tasks in this state.")] = None,
@@ -40,6 +41,7 @@ def tasks(
             output.note(f"`geoetl job show-task {job.id[:12]} {found[0].number}` shows all there is about one.")
 
 
+@app.command()
 def show_task(
     job_id: JobId,
     task: Annotated[str, typer.Argument(help="The task's number (2.1), the beginning of its id, or its label.")],

@@ -6,55 +6,23 @@ import warnings
 
 import typer
 
-from geoetl.cli import (
-    catalog,
-    collections,
-    config,
-    db,
-    demo,
-    doctor,
-    job_tasks,
-    jobs,
-    output,
-    preflight,
-    queues,
-    services,
-    storage,
-    submit,
-)
+from geoetl.cli.commands import LazyGroup
 from geoetl.errors import GeoEtlError
-from geoetl.worker.client import close_default_services
 
 app = typer.Typer(
     name="geoetl",
+    cls=LazyGroup,
     help="Geospatial ETL on Azure: sources in Bronze become cloud-optimised products in Silver, catalogued in STAC.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
 )
-app.command("submit")(submit.submit)
-app.command("plan")(submit.plan)
-app.command("preflight")(preflight.preflight)
-jobs.app.command("tasks")(job_tasks.tasks)
-jobs.app.command("show-task")(job_tasks.show_task)
-app.add_typer(jobs.app, name="job")
-app.add_typer(collections.app, name="collection")
-app.add_typer(queues.app, name="queues")
-app.add_typer(catalog.app, name="catalog")
-app.add_typer(storage.app, name="storage")
-app.add_typer(config.app, name="config")
-app.add_typer(db.app, name="db")
-app.add_typer(services.local_app, name="local")
-app.command("doctor")(doctor.doctor)
-app.command("search")(collections.search)
-app.command("relay")(services.relay)
-app.command("metrics")(services.show_metrics)
-# These have options of their own.
-_PASSED_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-app.command("flower", context_settings=_PASSED_ON)(services.flower)
-app.command("emulator", context_settings=_PASSED_ON)(services.emulator)
-app.command("demo")(demo.demo)
+
+
+@app.callback()
+def _geoetl() -> None:
+    """Nothing is done before the command."""
 
 
 def main() -> None:
@@ -64,10 +32,16 @@ def main() -> None:
     try:
         app()
     except GeoEtlError as error:
+        from geoetl.cli import output  # noqa: PLC0415 - with what draws tables
+
         output.print_error(error, as_document="--json" in sys.argv)
         raise SystemExit(output.exit_status(error)) from None
     except KeyboardInterrupt:
+        from geoetl.cli import output  # noqa: PLC0415
+
         output.note("Interrupted. Jobs that were accepted go on.")
         raise SystemExit(130) from None
     finally:
-        close_default_services()
+        # Loading it only to close nothing takes half a second.
+        if (client := sys.modules.get("geoetl.worker.client")) is not None:
+            client.close_default_services()
