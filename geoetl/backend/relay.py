@@ -135,7 +135,7 @@ class Relay:
         while stop is None or not stop.is_set():
             batch = self._publish_batch(conn, producer)
             sent += batch
-            # Fewer than there may be were all: what has been committed since rings for itself.
+            # Fewer than fit into a batch were all there was: what has been committed since rings for itself.
             if batch < self.limit:
                 break
         return sent
@@ -263,8 +263,9 @@ class Relay:
         todo = ChoreList([chore for chore in self.chores if not chore.is_slow], self.app.database_errors)
         with slow_chores(self.app, self.chores), self.app.producer_pool.acquire(block=True) as producer:
             while not stop.is_set():
-                self._publish_due(conn, producer, stop)
+                # First: they are done also while the broker is away, which ends this.
                 todo.run_due(conn)
+                self._publish_due(conn, producer, stop)
                 # Bells come in bursts: whoever has only one thing to send has it sent before the outbox is read again.
                 if not has_rung(conn, within_s=self.burst_s):
                     has_rung(conn, within_s=self._patience(conn, todo))

@@ -37,7 +37,7 @@ def main() -> None:
         output.print_error(error, as_document="--json" in sys.argv)
         raise SystemExit(output.exit_status(error)) from None
     except KeyboardInterrupt:
-        from geoetl.cli import output  # noqa: PLC0415
+        from geoetl.cli import output  # noqa: PLC0415 - as above
 
         output.note("Interrupted. Jobs that were accepted go on.")
         raise SystemExit(130) from None

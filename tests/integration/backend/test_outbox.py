@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import psycopg
@@ -11,48 +9,10 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from geoetl.backend.app import OutboxCelery
-from geoetl.backend.chores import Chore
 from geoetl.backend.messages import SEND_HEADER, Captured, Message, capture
 from geoetl.backend.relay import CHANNEL, SQL, Relay, enqueue, has_rung, notify
 from geoetl.transport.errors import InvalidBrokerUrlError
-
-
-def queued(app) -> list[tuple[str, list, dict]]:
-    """Take everything out of the app's queue: task id, args and headers."""
-    found = []
-    with app.connection_for_read() as connection:
-        queue = next(iter(app.amqp.queues.values()))(connection.default_channel)
-        while message := queue.get(no_ack=True):
-            found.append((message.headers["id"], message.payload[0], message.headers))
-    return found
-
-
-def commit(app, *signatures) -> None:
-    conn = app.connections()
-    with conn.transaction(), capture() as captured:
-        for signature in signatures:
-            signature.apply_async()
-        enqueue(conn, captured)
-
-
-@contextmanager
-def running(relay: Relay) -> Iterator[threading.Event]:
-    stop = threading.Event()
-    thread = threading.Thread(target=relay.run, args=(stop,))
-    thread.start()
-    try:
-        yield stop
-    finally:
-        stop.set()
-        thread.join(10)
-        assert not thread.is_alive()
-
-
-def eventually(fact, within_s: float = 60.0) -> None:
-    until = time.monotonic() + within_s
-    while not fact():
-        assert time.monotonic() < until, f"not within {within_s} s"
-        time.sleep(0.02)
+from tests.integration.backend.sending import commit, eventually, queued, running
 
 
 def test_a_captured_message_reaches_the_broker_only_through_the_relay(app):
@@ -191,42 +151,6 @@ def test_a_relay_goes_on_after_its_session_was_ended(app, connections):
             )
         eventually(relay.is_leading.is_set)
         commit(app, app.signature("add", (1, 1)))
-        eventually(lambda: queued(app))
-
-
-def test_the_leader_does_its_chores(app):
-    done = threading.Event()
-
-    def chore(conn) -> int:
-        done.set()
-        return 0
-
-    with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
-        assert done.wait(60)
-
-
-def test_no_message_waits_for_a_slow_chore(app):
-    began, may_end = threading.Event(), threading.Event()
-
-    def chore(conn) -> int:
-        began.set()
-        may_end.wait(60)
-        return conn.execute("SELECT 1").rowcount
-
-    with running(Relay(app, sources={}, chores=[Chore("slow", 60.0, chore, is_slow=True)])):
-        assert began.wait(60)
-        commit(app, app.signature("add", (1, 1)))
-        eventually(lambda: queued(app))
-        may_end.set()
-
-
-def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):
-    def chore(conn) -> int:
-        return conn.execute("SELECT 1 / 0").rowcount
-
-    commit(app, app.signature("add", (1, 1)))
-
-    with running(Relay(app, sources={}, chores=[Chore("broken", 0.1, chore)])):
         eventually(lambda: queued(app))
 
 
