@@ -60,7 +60,7 @@ class ChordPeer:
                     return float(at)
             return None
 
-        wait_until(line, timeout_s=timeout_s, what=f"the end of the chords on {self.name}", every_s=0.02)
+        wait_until(line, timeout_s=timeout_s, what=f"the end of the chords on {self.name}", every_s=0.1)
         ended = line()
         assert ended is not None
         return ended

@@ -91,7 +91,7 @@ class Site:
             assert state not in {"failed", "cancelled"}, f"the measured job is {state}"
             return at
 
-        wait_until(ended_at, timeout_s=timeout_s, what=f"the end of job {job.id}", every_s=0.02)
+        wait_until(ended_at, timeout_s=timeout_s, what=f"the end of job {job.id}", every_s=0.1)
         return ended_at() - since
 
     def postgres_cpu_s(self) -> float:

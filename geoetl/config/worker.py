@@ -30,6 +30,8 @@ class WorkerSettings(Section):
     prefetch_multiplier: int = Field(default=1, ge=1, le=64)
     """Messages a worker takes per child process. More than 1 keeps children busy where tasks take milliseconds; where
     they take minutes, it makes tasks wait behind others while another worker is idle."""
+    task_events: bool = True
+    """Tell Flower and `celery events` of every task. Without them they show workers only; `geoetl job` needs none."""
 
     memory_limit_bytes: int | None = Field(default=None, ge=256 * 1024**2)
     """Memory for all workers of this machine or container; by default the control group's limit, else the machine's."""

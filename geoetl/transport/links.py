@@ -176,11 +176,11 @@ class ReceiveLink:
             except OSError as error:
                 self.on_lost(error)
 
-    def adjust_credit(self, free_slots: int, *, may_withdraw: bool) -> None:
-        if self._sdk is None:
+    def adjust_credit(self, free_slots: int, *, is_held: bool) -> None:
+        if self._sdk is None or (is_held and not self.is_stopping and not self.no_ack):
             return
         wanted = 0 if self.is_stopping else NO_ACK_CREDIT if self.no_ack else free_slots
-        credit = credit_to_issue(wanted=wanted, current=self._sdk.credit, may_withdraw=may_withdraw or self.is_stopping)
+        credit = credit_to_issue(wanted=wanted, current=self._sdk.credit)
         if credit is None:
             return
         try:

@@ -30,9 +30,6 @@ logger = logging.getLogger(__name__)
 #: How long a message may wait without a slot before it is given back to the queue.
 WAITING_LIMIT_S = 1.0
 
-#: A budget must be full for so long before the credit of its links is withdrawn.
-WITHDRAW_AFTER_S = 0.02
-
 #: How often it is checked whether tokens need to be fetched.
 PREFETCH_TOKENS_EVERY_S = 20.0
 
@@ -164,18 +161,18 @@ class Receiving:
             self._served += 1
             delivery.link.last_served = self._served
             delivery.link.sink(delivery)
+        now = time.monotonic()
+        held_s = budget.hold(now)
+        if held_s is not None and (budget.look_at is None or now + held_s < budget.look_at):
+            budget.look_at = now + held_s
+            self.reactor.call_later(held_s, self._look_again, budget)
         free = budget.free_slots
-        may_withdraw = True
-        if free:
-            budget.full_since = None
-        elif budget.full_since is None:
-            budget.full_since = time.monotonic()
-            may_withdraw = False
-            self.reactor.call_later(WITHDRAW_AFTER_S, self.serve, budget)
-        else:
-            may_withdraw = time.monotonic() - budget.full_since >= WITHDRAW_AFTER_S
         for link in sorted((link for link in self._links if link.budget is budget), key=lambda link: link.last_served):
-            link.adjust_credit(free, may_withdraw=may_withdraw)
+            link.adjust_credit(free, is_held=held_s is not None)
+
+    def _look_again(self, budget: Budget) -> None:
+        budget.look_at = None
+        self.serve(budget)
 
     # -- settling (reactor thread) ---------------------------------------------------------------------------------
 

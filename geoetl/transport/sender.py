@@ -97,7 +97,7 @@ class _Sender:
         link = self._open()
         count = 1
         if len(messages) > 1:
-            batch = link.sender.create_message_batch(max_size_in_bytes=link.batch_limit_bytes)
+            batch = sdk.new_batch(link.batch_limit_bytes)
             count = 0
             for message in messages:
                 try:

@@ -164,7 +164,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # `celery status`, `inspect`, `control` and Flower; the cost is in docs/transport.md, "The control plane".
         "worker_enable_remote_control": True,
-        "worker_send_task_events": True,
+        "worker_send_task_events": settings.worker.task_events,
         "broker_connection_retry_on_startup": True,
         "broker_transport_options": transport_options(settings.broker),
         "worker_hijack_root_logger": False,

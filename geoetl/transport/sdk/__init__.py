@@ -21,14 +21,16 @@ What is used of `azure.servicebus` 7.15 (receiver and sender are the public obje
 * `receiver._renew_locks(*tokens)` (several locks in one request) and `receiver._settle_message_via_mgmt_link(...)`
   (settle by lock token; the public methods first refuse by the local clock).
 * `sender._max_message_size_on_link`, `sender._max_batch_size_on_link`: set by the SDK's own `_open`.
+* `ServiceBusMessageBatch(..., amqp_transport=...)`: asks that for the size of a message, then has it added;
+  `batch._message[5]`: the encoded messages.
 """
 
-from geoetl.transport.sdk.links import DISPOSITION_STATUS, ControlLink, SendingLink, encoded_size
+from geoetl.transport.sdk.links import DISPOSITION_STATUS, ControlLink, SendingLink, encoded_size, new_batch
 from geoetl.transport.sdk.opening import SOCKET_TIMEOUT_S, is_lock_lost, translate
 from geoetl.transport.sdk.private import check_version
 from geoetl.transport.sdk.receiving_link import ReceivingLink
 
 __all__ = [
     "DISPOSITION_STATUS", "SOCKET_TIMEOUT_S", "ControlLink", "ReceivingLink", "SendingLink", "check_version",
-    "encoded_size", "is_lock_lost", "translate",
+    "encoded_size", "is_lock_lost", "new_batch", "translate",
 ]  # fmt: skip

@@ -3,11 +3,17 @@
 from typing import Any, Final
 from uuid import UUID
 
-from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus import (
+    ServiceBusMessage,
+    ServiceBusMessageBatch,
+    ServiceBusReceivedMessage,
+    ServiceBusReceiver,
+    ServiceBusSender,
+)
 
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.sdk.opening import open_link
-from geoetl.transport.sdk.private import PyamqpTransport
+from geoetl.transport.sdk.private import PyamqpTransport, encode_payload
 from geoetl.transport.sockets import close_socket
 
 #: The limit of Standard namespaces, and of a batch on any namespace that does not say otherwise.
@@ -69,6 +75,27 @@ class SendingLink:
         handle._max_batch_size_on_link = min(batch_limit or STANDARD_MESSAGE_LIMIT_BYTES, self.message_limit_bytes)
         #: The largest batch the link accepts, as the SDK counts.
         self.batch_limit_bytes: int = handle._max_batch_size_on_link - _BATCH_ENVELOPE_BYTES
+
+
+def new_batch(limit_bytes: int) -> ServiceBusMessageBatch:
+    """The SDK's batch, at half its cost."""
+    return ServiceBusMessageBatch(limit_bytes, amqp_transport=_EncodeOnce())
+
+
+class _EncodeOnce(PyamqpTransport):
+    """Makes the SDK's batch keep the bytes that it encoded to learn their number, instead of encoding once more."""
+
+    def __init__(self) -> None:
+        self._encoded = bytearray()
+
+    def get_message_encoded_size(self, message: Any) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - static there
+        self._encoded = bytearray()
+        encode_payload(self._encoded, message)
+        return len(self._encoded)
+
+    def add_batch(self, sb_message_batch: Any, outgoing_sb_message: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Called for the message whose size was asked for last."""
+        sb_message_batch._message[5].append(self._encoded)
 
 
 def encoded_size(message: ServiceBusMessage) -> int:

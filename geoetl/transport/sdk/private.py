@@ -21,6 +21,7 @@ def check_version() -> None:
 
 try:
     from azure.servicebus._common.utils import create_authentication
+    from azure.servicebus._pyamqp._encode import encode_payload
     from azure.servicebus._pyamqp.constants import LinkState
     from azure.servicebus._pyamqp.error import AMQPError, TokenAuthFailure
     from azure.servicebus._pyamqp.outcomes import Accepted, Modified, Rejected, Released
@@ -42,5 +43,6 @@ __all__ = [
     "check_disposition_outcome",
     "check_version",
     "create_authentication",
+    "encode_payload",
     "outcome_name",
 ]

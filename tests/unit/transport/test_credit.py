@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from geoetl.transport.credit import UNLIMITED_PREFETCH, Budget, credit_to_issue
+from geoetl.transport.credit import GATHER_S, UNLIMITED_PREFETCH, WITHDRAW_AFTER_S, Budget, credit_to_issue
 
 
 @dataclass(eq=False)
@@ -76,18 +76,43 @@ def test_queue_served_longest_ago_is_served_next():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "current", "may_withdraw", "issued"),
-    [
-        (4, 0, False, 4),
-        (4, 2, False, 4),
-        (4, 3, False, None),
-        (4, 4, True, None),
-        (1, 0, False, 1),
-        (0, 4, False, None),
-        (0, 4, True, 0),
-        (2, 4, True, 2),
-        (0, 0, True, None),
-    ],
+    ("wanted", "current", "issued"),
+    [(4, 0, 4), (4, 2, 4), (4, 3, None), (4, 4, None), (1, 0, 1), (0, 4, 0), (2, 4, 2), (0, 0, None)],
 )
-def test_flow_frame_is_sent_only_when_worth_it(wanted, current, may_withdraw, issued):
-    assert credit_to_issue(wanted=wanted, current=current, may_withdraw=may_withdraw) == issued
+def test_flow_frame_is_sent_only_when_worth_it(wanted, current, issued):
+    assert credit_to_issue(wanted=wanted, current=current) == issued
+
+
+def filled(slots, *, taken):
+    budget = Budget(prefetch_count=slots)
+    budget.with_app = {FakeDelivery() for _ in range(taken)}
+    return budget
+
+
+def test_credit_of_a_full_budget_stays_for_a_moment():
+    budget = filled(2, taken=2)
+    assert budget.hold(100.0) == pytest.approx(WITHDRAW_AFTER_S)
+    assert budget.hold(100.0 + WITHDRAW_AFTER_S / 2) == pytest.approx(WITHDRAW_AFTER_S / 2)
+    assert budget.hold(100.0 + WITHDRAW_AFTER_S) is None
+
+
+def test_one_free_slot_of_many_waits_for_another_but_not_for_long():
+    budget = filled(8, taken=7)
+    assert budget.hold(100.0) == pytest.approx(GATHER_S)
+    assert budget.hold(100.0 + GATHER_S) is None
+    budget.with_app.pop()
+    assert budget.hold(100.0 + GATHER_S / 2) is None
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_one_free_slot_of_few_is_given_at_once(slots):
+    assert filled(slots, taken=slots - 1).hold(100.0) is None
+
+
+def test_being_full_again_counts_from_then():
+    budget = filled(1, taken=1)
+    budget.hold(100.0)
+    taken, budget.with_app = budget.with_app, set()
+    assert budget.hold(100.01) is None
+    budget.with_app = taken
+    assert budget.hold(100.03) == pytest.approx(WITHDRAW_AFTER_S)

@@ -11,6 +11,7 @@ from azure.servicebus._pyamqp.constants import LinkState
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from azure.servicebus.exceptions import (
     MessageLockLostError,
+    MessageSizeExceededError,
     MessagingEntityNotFoundError,
     ServiceBusAuthenticationError,
     ServiceBusConnectionError,
@@ -149,3 +150,19 @@ def test_size_on_the_wire_is_known():
     size = sdk.encoded_size(ServiceBusMessage(b"x" * 1000))
     assert 1000 < size < 1100
     assert PyamqpTransport.KIND == "pyamqp"
+
+
+def test_batch_that_encodes_once_is_the_batch_of_the_sdk():
+    from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
+
+    ours, theirs = sdk.new_batch(100_000), ServiceBusMessageBatch(100_000)
+    for size in (10, 300, 40_000):
+        for batch in (ours, theirs):
+            batch.add_message(
+                ServiceBusMessage(b"x" * size, message_id=f"m{size}", application_properties={"task": "add"})
+            )
+    assert (ours.size_in_bytes, len(ours)) == (theirs.size_in_bytes, 3)
+    assert ours._message == theirs._message
+    with pytest.raises(MessageSizeExceededError):
+        ours.add_message(ServiceBusMessage(b"x" * 60_000))
+    assert len(ours._message[5]) == 3
