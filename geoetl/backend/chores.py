@@ -14,7 +14,7 @@ from geoetl.backend.ledger import Connection
 
 log = get_logger(__name__)
 
-#: How long a slow chore may take to end when its relay stops leading, in seconds; another leader may do the same.
+#: How long a chore may take to end when its relay stops leading, in seconds; another leader may do the same.
 _PATIENCE_S = 5.0
 
 
@@ -27,7 +27,7 @@ class Chore:
     run: Callable[[Connection], int]
     """Returns how many rows it changed."""
     is_slow: bool = False
-    """It waits for others than the database: it has a thread of its own, so that no message waits for it."""
+    """It waits for others than the database: the other chores do not wait for it."""
 
 
 class ChoreList:
@@ -64,28 +64,41 @@ class ChoreList:
         return min([longest_s, *(at - time.monotonic() for at in self._due_at.values())])
 
 
-@contextmanager
-def slow_chores(app: OutboxCelery, chores: Iterable[Chore]) -> Generator[None]:
-    """Do slow chores in a thread beside the block. Its connection is open only while one is done."""
-    listed = [chore for chore in chores if chore.is_slow]
-    if not listed:
-        yield
-        return
-    stop = threading.Event()
-    thread = threading.Thread(target=_work, args=(app, listed, stop), name="geoetl-chores", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(_PATIENCE_S)
+class Chores:
+    """All chores of a relay: those that are slow, and the others."""
+
+    def __init__(self, app: OutboxCelery, chores: Iterable[Chore]) -> None:
+        self._app = app
+        listed = tuple(chores)
+        parts = ([chore for chore in listed if chore.is_slow == is_slow] for is_slow in (False, True))
+        # When each is due is known across leaderships: they come and go while the broker is away.
+        self._lists = [ChoreList(part, app.database_errors) for part in parts if part]
+
+    @contextmanager
+    def beside(self) -> Generator[None]:
+        """Do them beside the block, so that no message waits for them. A connection is open only while one is done."""
+        stop = threading.Event()
+        threads = [
+            threading.Thread(target=_work, args=(self._app, todo, stop), name="geoetl-chores", daemon=True)
+            for todo in self._lists
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(_PATIENCE_S)
 
 
-def _work(app: OutboxCelery, chores: list[Chore], stop: threading.Event) -> None:
-    todo = ChoreList(chores, app.database_errors)
-    while not stop.wait(max(0.05, todo.wait_s(1.0))):
+def _work(app: OutboxCelery, todo: ChoreList, stop: threading.Event) -> None:
+    while True:
+        # Before anything else: a leader that cannot publish leads for a moment only.
         if todo.wait_s(0.0) < 0:
             _run_due(app, todo)
+        if stop.wait(max(0.05, todo.wait_s(1.0))):
+            return
 
 
 def _run_due(app: OutboxCelery, todo: ChoreList) -> None:

@@ -15,7 +15,7 @@ from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.app import ConnectionFactory, OutboxCelery
-from geoetl.backend.chores import Chore, ChoreList, slow_chores
+from geoetl.backend.chores import Chore, Chores
 from geoetl.backend.ledger import Connection
 from geoetl.backend.messages import Captured, Message, Outlet
 from geoetl.backend.queries import load_queries
@@ -80,6 +80,10 @@ def has_rung(conn: Connection, *, within_s: float) -> bool:
     return bool(list(conn.notifies(timeout=within_s, stop_after=1)))
 
 
+#: Rows of the first of several batches; each is twice as large as the one before. Workers have work while it goes on.
+_FIRST_BATCH = 25
+
+
 class Relay:
     """Moves due outbox rows to the broker, and does the chores that come with leading."""
 
@@ -109,14 +113,14 @@ class Relay:
             app: Whose messages and connections.
             sources: Who builds the messages of rows that only point at something, by the row's ``source``.
             chores: What to do besides, while it leads.
-            limit: Rows of one batch.
+            limit: Rows of one batch, at most.
             standby: A connection for single statements of a stand-by, which others may share; without it every
                 stand-by holds one of the app's.
         """
         self.app = app
         self._standby = standby or app.connections
         self.sources = sources
-        self.chores = tuple(chores)
+        self._chores = Chores(app, chores)
         self.limit = limit
         self.is_leading = threading.Event()
 
@@ -132,17 +136,19 @@ class Relay:
 
     def _publish_due(self, conn: Connection, producer: Producer, stop: threading.Event | None = None) -> int:
         sent = 0
+        limit = min(_FIRST_BATCH, self.limit)
         while stop is None or not stop.is_set():
-            batch = self._publish_batch(conn, producer)
+            batch = self._publish_batch(conn, producer, limit)
             sent += batch
             # Fewer than fit into a batch were all there was: what has been committed since rings for itself.
-            if batch < self.limit:
+            if batch < limit:
                 break
+            limit = min(2 * limit, self.limit)
         return sent
 
-    def _publish_batch(self, conn: Connection, producer: Producer) -> int:
+    def _publish_batch(self, conn: Connection, producer: Producer, limit: int) -> int:
         with conn.transaction():
-            taken = conn.execute(SQL["take_due"], {"limit": self.limit}).fetchall()
+            taken = conn.execute(SQL["take_due"], {"limit": limit}).fetchall()
             rows = sorted((_Row(*row) for row in taken), key=lambda row: row.id)
             if not rows:
                 return 0
@@ -260,17 +266,14 @@ class Relay:
         log.info("relay leads")
         self.is_leading.set()
         conn.execute(f"LISTEN {CHANNEL}")
-        todo = ChoreList([chore for chore in self.chores if not chore.is_slow], self.app.database_errors)
-        with slow_chores(self.app, self.chores), self.app.producer_pool.acquire(block=True) as producer:
+        with self._chores.beside(), self.app.producer_pool.acquire(block=True) as producer:
             while not stop.is_set():
-                # First: they are done also while the broker is away, which ends this.
-                todo.run_due(conn)
                 self._publish_due(conn, producer, stop)
                 # Bells come in bursts: whoever has only one thing to send has it sent before the outbox is read again.
                 if not has_rung(conn, within_s=self.burst_s):
-                    has_rung(conn, within_s=self._patience(conn, todo))
+                    has_rung(conn, within_s=self._patience(conn))
 
-    def _patience(self, conn: Connection, todo: ChoreList) -> float:
+    def _patience(self, conn: Connection) -> float:
         row = conn.execute(SQL["next_due"]).fetchone()
         due_s = self.idle_s if row is None or row[0] is None else row[0]
-        return max(0.001, todo.wait_s(min(self.idle_s, due_s)))
+        return max(0.001, min(self.idle_s, due_s))

@@ -29,11 +29,11 @@ class Demand:
     def of_worker(cls, children: int) -> "Demand":
         """Of a worker with so many children.
 
-        App: one for each child and one for heartbeat and stand-by relay. Two more for what only one worker does at a
-        time, but any may come to do: one while its relay leads, one for moments while that does a slow chore or a lost
+        App: one for each child and one for heartbeat and stand-by relay. Three more for what only one worker does at a
+        time, but any may come to do: one while its relay leads, two for moments while that does its chores or a lost
         child is reported. Business: one for each child, opened by the first task that publishes.
         """
-        return cls(app=children + 3, business=children)
+        return cls(app=children + 4, business=children)
 
     @property
     def application_name(self) -> str:

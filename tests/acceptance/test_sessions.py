@@ -48,7 +48,7 @@ def test_a_worker_holds_what_it_declared_and_leaves_nothing(installation: Instal
     eventually(lambda: seen.append(sessions()) or job.status().summary.state.is_final, what="the job's end")
 
     declared = Demand.of_worker(3)
-    assert declared == Demand(app=6, business=3)
+    assert declared == Demand(app=7, business=3)
     assert max(each["app"] for each in seen) <= declared.app
     eventually(lambda: sessions()["app"] == 1 + 3 + 1, what="children, heartbeat and the leading relay")
     assert {each["business"] for each in seen} == {0}, "nobody publishes"

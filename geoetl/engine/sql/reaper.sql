@@ -31,7 +31,7 @@ ORDER BY lease_until LIMIT 100
 WITH expired AS MATERIALIZED (
     SELECT t.id FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'running' AND t.lease_until < now() AND s.state NOT IN ('running', 'completing')
-    LIMIT 500 FOR UPDATE OF t SKIP LOCKED
+    ORDER BY t.lease_until LIMIT 500 FOR UPDATE OF t SKIP LOCKED
 ), gone AS (
     UPDATE geoetl.task t SET state = 'cancelled', lease_until = NULL, finished_at = now()
     FROM expired e WHERE t.id = e.id

@@ -1,7 +1,9 @@
 """What the leading relay does besides publishing, whatever becomes of its messages."""
 
 import threading
+import time
 
+import pytest
 from kombu.exceptions import OperationalError
 
 from geoetl.backend.chores import Chore
@@ -20,7 +22,8 @@ def test_the_leader_does_its_chores(app):
         assert done.wait(60)
 
 
-def test_no_message_waits_for_a_slow_chore(app):
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_no_message_waits_for_a_chore(app, is_slow):
     began, may_end = threading.Event(), threading.Event()
 
     def chore(conn) -> int:
@@ -28,11 +31,44 @@ def test_no_message_waits_for_a_slow_chore(app):
         may_end.wait(60)
         return conn.execute("SELECT 1").rowcount
 
-    with running(Relay(app, sources={}, chores=[Chore("slow", 60.0, chore, is_slow=True)])):
+    with running(Relay(app, sources={}, chores=[Chore("long", 60.0, chore, is_slow=is_slow)])):
         assert began.wait(60)
         commit(app, app.signature("add", (1, 1)))
-        eventually(lambda: queued(app))
+        eventually(lambda: queued(app), within_s=10)
         may_end.set()
+
+
+def test_no_chore_waits_for_a_slow_one(app):
+    may_end, done = threading.Event(), threading.Event()
+
+    def slow(conn) -> int:
+        may_end.wait(60)
+        return 0
+
+    def quick(conn) -> int:
+        done.set()
+        return 0
+
+    chores = [Chore("slow", 60.0, slow, is_slow=True), Chore("quick", 60.0, quick)]
+    with running(Relay(app, sources={}, chores=chores)):
+        assert done.wait(10)
+        may_end.set()
+
+
+def test_chores_keep_their_times_while_leaders_come_and_go(app, monkeypatch):
+    commit(app, app.signature("add", (1, 1)))
+    times = []
+
+    def publish(*_args, **_kwargs):
+        raise OperationalError("cannot reach the broker")
+
+    monkeypatch.setattr("geoetl.backend.relay.Outlet.publish", publish)
+    relay = Relay(app, sources={}, chores=[Chore("rare", 60.0, lambda _: len(times.append(1) or ()))])
+    relay.idle_s = 0.05
+    with running(relay):
+        eventually(lambda: times)
+        time.sleep(0.5)  # some leaderships
+    assert len(times) == 1
 
 
 def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):
