@@ -18,6 +18,16 @@ def redact(text: str) -> str:
     return _SECRETS.sub(lambda found: f"{found[1] or found[3]}***", text)
 
 
+def log_attempt(*, job: str, run: str, stage: str, task: str, attempt: int) -> None:
+    """Have what this thread logs from now on say which attempt it is about."""
+    structlog.contextvars.bind_contextvars(job=job, run=run, stage=stage, task=task, attempt=attempt)
+
+
+def log_no_attempt() -> None:
+    """The attempt of this thread has ended."""
+    structlog.contextvars.unbind_contextvars("job", "run", "stage", "task", "attempt")
+
+
 def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     """Send structlog and the standard library's logging to stderr, one line an event."""
     shared: list[structlog.typing.Processor] = [
@@ -44,7 +54,9 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # "Task ... received": a line a task that its end repeats; a busy worker writes thousands. DEBUG shows them.
-    logging.getLogger("celery.worker.strategy").setLevel("DEBUG" if level == "DEBUG" else "WARNING")
+    # "Task ... received": a line a task that its end repeats; a busy worker writes thousands. And "Task ... succeeded",
+    # retried, ignored: the engine says it in terms of the job. DEBUG shows them.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     # One line for every state change of every AMQP frame, at INFO.
     logging.getLogger("azure").setLevel(logging.WARNING)

@@ -21,12 +21,14 @@ from geoetl.worker.client import Job, submit
 
 ROOT = Path(__file__).parents[2]
 
-#: The shipped settings, but for three: children are not replaced after 100 tasks (a no-op task is over before a child
+#: The shipped settings, but for four: children are not replaced after 100 tasks (a no-op task is over before a child
 #: has started; the peers do not replace theirs at all), four messages are taken for each child, which is Celery's
-#: default and so the peers' (one is ours: right for tasks of minutes), and leases are short, for the recoveries.
+#: default and so the peers' (one is ours: right for tasks of minutes), no task events (the peers' send none),
+#: and leases are short, for the recoveries.
 TUNING = {
     "GEOETL_WORKER__MAX_TASKS_PER_CHILD": "1000000",
     "GEOETL_WORKER__PREFETCH_MULTIPLIER": "4",
+    "GEOETL_WORKER__TASK_EVENTS": "false",
     "GEOETL_WORKER__LEASE_S": "6",
     "GEOETL_WORKER__HEARTBEAT_S": "1",
     "GEOETL_WORKER__REAP_S": "1",

@@ -79,7 +79,8 @@ def relay(
     """Publish the outbox and return what dead workers held, until stopped. Stands by while another process does it."""
     from geoetl.worker.client import default_services  # noqa: PLC0415 - `local up` must work before there are settings
 
-    configure_logging()
+    ours = default_services()
+    configure_logging(as_json=ours.settings.log.format == "json")
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -87,7 +88,6 @@ def relay(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    ours = default_services()
     if metrics_port is not None:
         start_http_server(metrics_port, registry=metrics.registry(ours.connections))
     ours.relay.run(stop)

@@ -12,6 +12,7 @@ from geoetl.config.broker import BrokerSettings
 from geoetl.config.database import DatabaseSettings
 from geoetl.config.fields import field_at, is_secret, model_of, variable_name
 from geoetl.config.limits import LimitSettings
+from geoetl.config.log import LogSettings
 from geoetl.config.raster import RasterSettings
 from geoetl.config.sources import DELIMITER, PREFIX, UNCHECKED_PREFIXES, Variable, VariableSource, read_variables
 from geoetl.config.storage import StorageSettings
@@ -51,6 +52,8 @@ class Settings(BaseSettings):
     """How a worker works."""
     limits: LimitSettings = Field(default_factory=LimitSettings)
     """What a job may ask for."""
+    log: LogSettings = Field(default_factory=LogSettings)
+    """How processes log."""
 
     @classmethod
     @override

@@ -1,6 +1,7 @@
 """The ledger of stage tasks: claim, finish, retry, fail and lost, each one transaction on the app database."""
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +17,7 @@ from geoetl.engine.revoke import revoke
 from geoetl.engine.rows import TaskFacts
 from geoetl.models.refs import JobId, RunId
 from geoetl.resources.memory_room import MemoryRoom, NoRoom, Share
+from geoetl.telemetry import log_attempt, log_no_attempt
 
 log = get_task_logger(__name__)
 SQL = load_queries("geoetl.engine.sql", "tasks.sql")
@@ -55,7 +57,20 @@ class StageLedger:
         self._explain_loss = explain_loss
 
     def claim(self, task_id: str, owner: str) -> Claim | None:
-        """Start the next attempt of a task that is due, when there is memory for it."""
+        """Start the next attempt of a task that is due, when there is memory for it.
+
+        What this thread logs until its next call names the attempt.
+        """
+        log_no_attempt()
+        claim = self._claim_within_memory(task_id, owner)
+        if claim is None:
+            log.info("nothing to claim: done, owned by another worker, closed or not yet due task=%s", task_id)
+            return None
+        facts: TaskFacts = claim.facts
+        log_attempt(job=facts.job_id, run=facts.run_id, stage=facts.stage_name, task=task_id, attempt=claim.attempt)
+        return claim
+
+    def _claim_within_memory(self, task_id: str, owner: str) -> Claim | None:
         if self._room is None:
             return self._claim(task_id, owner, most_bytes=None)
         # Most tasks need no memory to speak of, and are claimed by this one statement.
@@ -114,6 +129,13 @@ class StageLedger:
     def finish(self, claim: Claim, result: Any, effects: list[FinishEffect]) -> bool:
         """Accept the result of the attempt that still owns the task; a callback also passes R1's gate."""
         facts: TaskFacts = claim.facts
+        is_accepted = self._finish(claim, result, effects)
+        if is_accepted:
+            log.info("%s succeeded in %.3f s: %s", facts.name, time.monotonic() - facts.claimed_at, facts.label)
+        return is_accepted
+
+    def _finish(self, claim: Claim, result: Any, effects: list[FinishEffect]) -> bool:
+        facts: TaskFacts = claim.facts
         conn = self._connections()
         if not effects and not facts.is_callback:
             return self._accept(conn, claim, result)  # one statement is a transaction: two round trips less
@@ -158,9 +180,11 @@ class StageLedger:
 
     def retry(self, claim: Claim, error: BaseException, delay_s: float) -> bool:
         """Back to ready, with an outbox row that waits until the attempt is due; out of attempts it fails."""
-        return self._retry(claim.task_id, claim.attempt, failures.record(error), delay_s) or self.fail(
-            claim, error, None
-        )
+        failure = failures.record(error)
+        if not self._retry(claim.task_id, claim.attempt, failure, delay_s):
+            return self.fail(claim, error, None)
+        log.warning("failed, is tried again in %.1f s: %s", delay_s, failure["message"])
+        return True
 
     def _retry(self, task_id: str, attempt: int, error: dict[str, Any], delay_s: float) -> bool:
         row = (
@@ -186,13 +210,18 @@ class StageLedger:
         row = conn.execute(SQL["owned_attempt"], {"id": task_id, "worker": owner}).fetchone()
         if row is None:
             return
-        attempt, max_attempts, _ = row
+        attempt, max_attempts, job_id, run_id, stage = row
         error = self._explain_loss(error)
         failure = failures.record(error)
+        log_attempt(job=job_id, run=str(run_id), stage=stage, task=task_id, attempt=attempt)
         if failures.is_retryable(error) and attempt < max_attempts:
-            self._retry(task_id, attempt, failure, failures.backoff_s(attempt))
+            delay_s = failures.backoff_s(attempt)
+            self._retry(task_id, attempt, failure, delay_s)
+            log.warning("lost with its process, is tried again in %.1f s: %s", delay_s, failure["message"])
         else:
             fail_attempt(conn, task_id, attempt, failure, expired=False)
+            log.error("lost with its process: %s", failure["message"])
+        log_no_attempt()
 
     def revoked(self, task_id: str, *, age_s: float, owner: str | None) -> bool:
         """Cancel the task's job (see ``geoetl.engine.revoke``); False where it has been resumed since."""

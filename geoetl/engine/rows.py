@@ -1,6 +1,7 @@
 """What the engine's statements take and give, as types."""
 
 import datetime as dt
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +41,8 @@ class TaskFacts:
     """Memory that was promised to the attempt, where memory is shared out."""
     measured: dict[str, int] = field(default_factory=dict[str, int])
     """What the attempt has taken, stored with its end."""
+    claimed_at: float = field(default_factory=time.monotonic)
+    """By the monotonic clock."""
 
     @property
     def is_callback(self) -> bool:

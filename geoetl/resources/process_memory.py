@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import re
 from contextlib import suppress
 
 _KIB = 1024
@@ -72,5 +71,9 @@ def _status(pid: int, *fields: str) -> int:
         return 0
     finally:
         os.close(file)
-    found = (re.search(rb"^%b:\s+(\d+) kB$" % field.encode(), text, re.MULTILINE) for field in fields)
-    return sum(int(match[1]) for match in found if match) * _KIB
+    return sum(_kib(text, b"\n%b:" % field.encode()) for field in fields) * _KIB
+
+
+def _kib(text: bytes, label: bytes) -> int:
+    start = text.find(label)
+    return int(text[start + len(label) : text.index(b" kB", start)]) if start >= 0 else 0

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-import structlog
 from celery import Celery
 
 from geoetl.backend.app import OutboxCelery
@@ -47,8 +46,7 @@ def register_core[I: Model, O: Model](
     def run(self: FencedTask, *_: Any) -> dict[str, Any]:
         claim = self.claim
         facts: TaskFacts = claim.facts
-        with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
-            made = _attempt(services, effects, claim, lambda ctx: core(contract.input.model_validate(facts.input), ctx))  # pyright: ignore[reportArgumentType] - checked above
+        made = _attempt(services, effects, claim, lambda ctx: core(contract.input.model_validate(facts.input), ctx))  # pyright: ignore[reportArgumentType] - checked above
         if not isinstance(made, contract.output):
             raise SystemFault(f"{name} returned a {type(made).__name__}, not a {contract.output.__name__}.")
         return made.model_dump(mode="json")
@@ -60,9 +58,7 @@ def register_completion(app: OutboxCelery, services: Services) -> None:
     """Make the chord callback of every stage."""
 
     def run(self: FencedTask, *_: Any) -> dict[str, Any]:
-        claim = self.claim
-        with structlog.contextvars.bound_contextvars(**_log_fields(claim)):
-            result, effect = complete_stage(services, claim)
+        result, effect = complete_stage(services, self.claim)
         self.on_finish(effect)
         return result
 
@@ -95,14 +91,3 @@ def _attempt(services: Services, effects: Effects, claim: Claim, work: Callable[
             return_free_memory()
         if share is not None:
             share.release()
-
-
-def _log_fields(claim: Claim) -> dict[str, Any]:
-    facts: TaskFacts = claim.facts
-    return {
-        "job": facts.job_id,
-        "run": facts.run_id,
-        "stage": facts.stage_name,
-        "task": claim.task_id,
-        "attempt": claim.attempt,
-    }

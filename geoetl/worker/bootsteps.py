@@ -1,6 +1,7 @@
 """Threads of a worker's main process: the relay with its chores, and the heartbeat. Started after the pool."""
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -134,19 +135,17 @@ def install_bootsteps(app: Any) -> None:
     def close(**_: Any) -> None:
         app.services.close()
 
+    def set_up_logging(loglevel: Any = None, **_: Any) -> None:
+        level = logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel or "INFO"
+        configure_logging(level, as_json=app.services.settings.log.format == "json")
+
     # Closed by their owner, sessions leave no complaint in the server's log.
     signals.worker_process_shutdown.connect(close, weak=False)
     signals.worker_shutdown.connect(close, weak=False)
+    signals.setup_logging.connect(set_up_logging, weak=False)
 
 
 @signals.worker_init.connect
 def _prepare_this_worker(**_: Any) -> None:
     new_boot()
     few_arenas()
-
-
-@signals.setup_logging.connect
-def _log_structured(loglevel: Any = None, **_: Any) -> None:
-    import logging  # noqa: PLC0415 - only a worker needs the numeric level's name
-
-    configure_logging(logging.getLevelName(loglevel) if isinstance(loglevel, int) else loglevel or "INFO")

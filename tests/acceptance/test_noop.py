@@ -1,5 +1,6 @@
 """A job that does nothing goes round through real workers, whatever is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -58,6 +59,24 @@ def test_killing_the_children_of_a_worker_gives_their_tasks_back(installation, w
 
     assert job.wait(timeout_s=60) == {"sum_of_squares": sum(n * n for n in range(6))}
     assert accepted_results(installation, job.submission.run_id) == []
+
+
+def test_every_line_of_a_log_about_a_task_names_its_attempt(installation, workers):
+    worker = workers("clerk", environ={"GEOETL_LOG__FORMAT": "json"})
+    job = submit(Noop(tasks=2, seconds=1.0, name=uuid.uuid4().hex), services=installation.services)
+    eventually(lambda: sum(task.state == "running" for task in job.tasks()) == 2, what="two tasks running")
+    os.kill(worker.children()[0], signal.SIGKILL)
+    job.wait(timeout_s=60)
+
+    tasks, stages = {task.id: task for task in job.tasks()}, ("count", "work")
+    written = [line for line in worker.log.read_text().splitlines() if any(known in line for known in tasks)]
+    lines = [json.loads(line) for line in written]
+    assert [line for line in lines if not {"job", "run", "stage", "attempt"} <= set(line)] == []
+    assert {(line["job"], line["run"]) for line in lines} == {(job.id, job.submission.run_id)}
+    ended = {(line["task"], line["attempt"], line["stage"]) for line in lines if " succeeded in " in line["event"]}
+    assert ended == {(task.id, task.attempt, stages[task.stage_no]) for task in tasks.values()}
+    ((lost, attempt),) = [(line["task"], line["attempt"]) for line in lines if "lost with its process" in line["event"]]
+    assert (attempt, tasks[lost].attempt) == (1, 2)
 
 
 def test_a_worker_removes_the_scratch_of_a_process_that_was_killed(installation, workers):

@@ -4,23 +4,23 @@ WITH claimed AS (
     UPDATE geoetl.task t
     SET state = 'running', attempt = t.attempt + 1, worker = %(worker)s,
         lease_until = now() + make_interval(secs => %(lease_s)s), started_at = now(), finished_at = NULL
-    FROM geoetl.stage s
+    FROM geoetl.stage s JOIN geoetl.run r ON r.id = s.run_id
     WHERE t.id = %(id)s AND s.run_id = t.run_id AND s.no = t.stage_no
       AND s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END
       AND ((t.state = 'ready' AND t.next_attempt_at <= now()) OR (t.state = 'running' AND t.lease_until < now()))
       AND t.attempt < t.max_attempts
       AND (%(most_bytes)s::bigint IS NULL OR coalesce(t.memory_bytes, 0) <= %(most_bytes)s)
     RETURNING t.id, t.run_id, t.stage_no, t.idx, t.name, t.label, t.attempt, t.max_attempts, t.time_limit_s, t.input,
-              t.memory_bytes, coalesce(t.error ->> 'code', '') AS last_error, s.name AS stage_name
+              t.memory_bytes, coalesce(t.error ->> 'code', '') AS last_error, s.name AS stage_name,
+              r.job_id, r.sequence, r.state
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
-    SELECT r.job_id, c.run_id, c.stage_no, c.id, c.idx, c.attempt, %(worker)s, 'task started',
-           jsonb_build_object('label', c.label)
-    FROM claimed c JOIN geoetl.run r ON r.id = c.run_id
+    SELECT job_id, run_id, stage_no, id, idx, attempt, %(worker)s, 'task started', jsonb_build_object('label', label)
+    FROM claimed
 )
-SELECT c.attempt, c.max_attempts, c.run_id, c.stage_no, c.stage_name, c.idx, c.name, c.label, c.time_limit_s, c.input,
-       r.job_id, r.sequence, r.state, c.memory_bytes, c.last_error
-FROM claimed c JOIN geoetl.run r ON r.id = c.run_id
+SELECT attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, input,
+       job_id, sequence, state, memory_bytes, last_error
+FROM claimed
 
 -- wanted --
 -- The memory that a task needs which could be claimed now; no row where it could not.
@@ -152,8 +152,10 @@ SELECT (SELECT count(*) FROM lost), (SELECT count(*) FROM closed), (SELECT count
 
 -- owned_attempt --
 -- What a process that died was working on.
-SELECT t.attempt, t.max_attempts, r.job_id
-FROM geoetl.task t JOIN geoetl.run r ON r.id = t.run_id
+SELECT t.attempt, t.max_attempts, r.job_id, r.id, s.name
+FROM geoetl.task t
+JOIN geoetl.run r ON r.id = t.run_id
+JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
 WHERE t.id = %(id)s AND t.state = 'running' AND t.worker = %(worker)s
 
 -- heartbeat --
