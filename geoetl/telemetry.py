@@ -18,6 +18,18 @@ def redact(text: str) -> str:
     return _SECRETS.sub(lambda found: f"{found[1] or found[3]}***", text)
 
 
+#: Fields of a line that are ours, and no secrets.
+_PLAIN = frozenset({"job", "run", "stage", "task", "attempt", "level", "timestamp"})
+
+
+def _redact_line(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Before it is rendered: a secret ends where a quotation mark of the text does, not one that JSON escapes."""
+    for name, value in line.items():
+        if isinstance(value, str) and name not in _PLAIN:
+            line[name] = redact(value)
+    return line
+
+
 def log_attempt(*, job: str, run: str, stage: str, task: str, attempt: int) -> None:
     """Have what this thread logs from now on say which attempt it is about."""
     structlog.contextvars.bind_contextvars(job=job, run=run, stage=stage, task=task, attempt=attempt)
@@ -36,7 +48,11 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -48,7 +64,13 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                # As text here: the console's own traceback would show the values of variables, passwords among them.
+                structlog.processors.format_exc_info,
+                _redact_line,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
