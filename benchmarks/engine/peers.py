@@ -52,6 +52,16 @@ class ChordPeer:
             client.send_task(f"{APP}.begin", args=(tasks, key), queue="peer", ignore_result=True)
         return key
 
+    def start_alone(self, tasks: int) -> tuple[str, str]:
+        """Send so many tasks without results or chords; keys of the journal's lines before and after them."""
+        first, last = uuid.uuid4().hex, uuid.uuid4().hex
+        with Celery("client", broker=self.broker, set_as_current=False) as client, client.producer_pool.acquire() as on:
+            client.send_task(f"{APP}.mark", args=(first,), queue="peer", producer=on)
+            for _ in range(tasks):
+                client.send_task(f"{APP}.nothing", queue="peer", producer=on)
+            client.send_task(f"{APP}.mark", args=(last,), queue="peer", producer=on)
+        return first, last
+
     def ended_at(self, key: str, *, timeout_s: float = 300) -> float:
         def line() -> float | None:
             for each in self.journal.read_text().splitlines():

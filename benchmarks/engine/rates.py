@@ -1,6 +1,7 @@
 """Tasks per second of a job of three stages, next to the same work as Celery's chords; and what a task costs."""
 
 import os
+import signal
 import time
 from dataclasses import dataclass
 from operator import truediv
@@ -11,6 +12,8 @@ from benchmarks.transport.figures import Figures, median
 from benchmarks.transport.process import Process
 
 STAGES = 3
+#: Celery's worker on Redis that only runs tasks, without results or chords: nothing that is built on it is faster.
+ALONE = "alone"
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,22 @@ def measure(
     """All systems in turn within a round; the ratios are those of `-c 2`."""
     for concurrency in concurrencies:
         runs: dict[str, list[Run]] = {"ours": [], **{peer.name: [] for peer in peers}}
+        if peers:
+            runs[ALONE] = []
         for _ in range(rounds):
             runs["ours"].append(_ours(site, tasks, concurrency))
             for peer in peers:
                 runs[peer.name].append(_theirs(peer, tasks, concurrency))
+            if peers:
+                runs[ALONE].append(_alone(peers[0], tasks, concurrency))
         _print(concurrency, tasks, runs)
         if concurrency == 2:
             figures.add("tasks_per_s", median(run.tasks_per_s for run in runs["ours"]))
-            for peer in peers:
-                pairs = list(zip(runs["ours"], runs[peer.name], strict=True))
-                figures.add(f"tasks_per_s_vs_{peer.name}", median(a.tasks_per_s / b.tasks_per_s for a, b in pairs))
+            for name in list(runs)[1:]:
+                pairs = list(zip(runs["ours"], runs[name], strict=True))
+                figures.add(f"tasks_per_s_vs_{name}", median(a.tasks_per_s / b.tasks_per_s for a, b in pairs))
                 figures.add(
-                    f"worker_cpu_vs_{peer.name}", median(a.worker_us_per_task / b.worker_us_per_task for a, b in pairs)
+                    f"worker_cpu_vs_{name}", median(a.worker_us_per_task / b.worker_us_per_task for a, b in pairs)
                 )
 
 
@@ -55,6 +62,18 @@ def _theirs(peer: ChordPeer, tasks: int, concurrency: int) -> Run:
         peer.ended_at(peer.start(concurrency * 10))
         used, begin = worker.cpu_s(), time.time()
         seconds = peer.ended_at(peer.start(tasks)) - begin
+        return _run(worker, used, tasks, seconds)
+
+
+def _alone(peer: ChordPeer, tasks: int, concurrency: int) -> Run:
+    with peer.worker(concurrency=concurrency) as worker:
+        peer.ended_at(peer.start_alone(concurrency * 10)[1])
+        # It begins when all have been sent, and has both processors.
+        os.kill(worker.pid, signal.SIGSTOP)
+        first, last = peer.start_alone(STAGES * tasks)
+        used = worker.cpu_s()
+        os.kill(worker.pid, signal.SIGCONT)
+        seconds = peer.ended_at(last) - peer.ended_at(first)
         return _run(worker, used, tasks, seconds)
 
 

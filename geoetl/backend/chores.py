@@ -14,7 +14,7 @@ from geoetl.backend.ledger import Connection
 
 log = get_logger(__name__)
 
-#: How long a chore may take to end when its relay stops leading, in seconds; another leader may do the same.
+#: How long chores may take to end when their relay stops leading, in seconds; another leader may do the same.
 _PATIENCE_S = 5.0
 
 
@@ -53,7 +53,7 @@ class ChoreList:
             except self._database_errors:
                 if conn.closed:
                     raise
-                # One row that a chore cannot handle must not keep all messages from being sent.
+                # One row that a chore cannot handle must not keep the others from being done.
                 log.exception("chore failed, tried again later name=%s", chore.name)
                 continue
             if changed:
@@ -88,8 +88,9 @@ class Chores:
             yield
         finally:
             stop.set()
+            until = time.monotonic() + _PATIENCE_S
             for thread in threads:
-                thread.join(_PATIENCE_S)
+                thread.join(max(0.0, until - time.monotonic()))
 
 
 def _work(app: OutboxCelery, todo: ChoreList, stop: threading.Event) -> None:
