@@ -6,7 +6,7 @@ import logging
 import pytest
 import structlog
 
-from geoetl.telemetry import configure_logging, log_attempt, log_no_attempt
+from geoetl.telemetry import configure_logging, log_attempt, log_no_attempt, redact
 
 
 @pytest.fixture
@@ -71,3 +71,22 @@ def test_secrets_of_messages_are_not_written(written, as_json):
     assert "topsecret" not in said
     assert "k3y" not in said
     assert "geoetl:***@host" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://a.blob.core.windows.net/c/b.tif?sv=1&sig=a%2Fb&se=2", "https://a.blob.core.windows.net/c/b.tif?sv=1&sig=***&se=2"),
+        ("Endpoint=sb://x;SharedAccessKeyName=n;SharedAccessKey=abc+/=;", "Endpoint=sb://x;SharedAccessKeyName=n;SharedAccessKey=***;"),
+        ("postgresql://user:p;w@host/db", "postgresql://user:***@host/db"),
+        ("host=h password='to p' user=u", "host=h password=*** user=u"),
+        ("connect(host='h', password='secret')", "connect(host='h', password=***)"),
+        ("{'user': 'u', 'password': 'secret'}", "{'user': 'u', 'password': ***}"),
+        ('{"client_secret": "x", "a": 1}', '{"client_secret": ***, "a": 1}'),
+        ("Authorization: Bearer eyJ0.eyJ1.sig", "Authorization: Bearer ***"),
+        ("the password is asked for: see sig/design.md, x=1", "the password is asked for: see sig/design.md, x=1"),
+    ],
+)  # fmt: skip
+def test_secrets_are_replaced_and_nothing_else(text, shown):
+    assert redact(text) == shown
+    assert redact(shown) == shown
