@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from celery import signals
+from celery.bootsteps import StartStopStep
 from celery.utils.log import get_logger
 
 from geoetl.backend.bootsteps import LeaseStep, ThreadStep, active_requests
@@ -27,6 +28,8 @@ LOOK_S = 0.4
 #: How long a core that can be asked has to stop by itself, in seconds: it asks once a second. Whatever runs has ended
 #: one look, and this rounded up to looks, after a cancel: within 1.6 s.
 GRACE_S = 1.1
+#: Seconds between looks of the pool for children that have died.
+POOL_LOOK_S = 0.5
 #: Seconds between records of how far children are, where they say so.
 PROGRESS_S = 1.0
 #: Seconds between looks for scratch folders whose process is gone: one listing of a folder.
@@ -74,6 +77,21 @@ class HeartbeatStep(ThreadStep):
                 overdue = watch.unseen(time.monotonic())
             for each in overdue:
                 _end(app, each)
+
+
+class PoolStep(StartStopStep):
+    """Has the pool look for dead children twice a second.
+
+    Celery looks when the pipe of one closes, which the kernel does a moment before the child can be waited for. Where
+    the main process is faster, the next look is that of a timer, up to five seconds later, with a child too few.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        """Set the timer; a pool without an event loop looks by itself."""
+        if parent.hub is not None:
+            parent.hub.call_repeatedly(POOL_LOOK_S, parent.pool.maintain_pool)
 
 
 class ScratchStep(ThreadStep):
@@ -127,6 +145,7 @@ def install_bootsteps(app: Any) -> None:
     """Add our threads to the workers of ``app``."""
     app.steps["worker"].add(RelayStep)
     app.steps["worker"].add(HeartbeatStep)
+    app.steps["worker"].add(PoolStep)
     app.steps["worker"].add(ScratchStep)
     app.steps["worker"].add(MemoryStep)
     # Plain Celery tasks on the same workers: the backend keeps their leases.
