@@ -61,7 +61,7 @@ def _has_completed(job: Job) -> bool:
 
 
 def _kill_backends(site: Site) -> None:
-    site.admin_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'geoetl%'")
+    site.admin_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'geoetl%%'")
 
 
 def _restart(site: Site, component: str) -> None:
