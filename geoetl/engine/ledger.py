@@ -9,6 +9,7 @@ from uuid import UUID
 
 from celery.utils.log import get_task_logger
 from psycopg.types.json import Jsonb
+from structlog.contextvars import bound_contextvars
 
 from geoetl.backend.ledger import Claim, Connection, FinishEffect
 from geoetl.backend.queries import load_queries
@@ -213,15 +214,14 @@ class StageLedger:
         attempt, max_attempts, job_id, run_id, stage = row
         error = self._explain_loss(error)
         failure = failures.record(error)
-        log_attempt(job=job_id, run=str(run_id), stage=stage, task=task_id, attempt=attempt)
-        if failures.is_retryable(error) and attempt < max_attempts:
-            delay_s = failures.backoff_s(attempt)
-            self._retry(task_id, attempt, failure, delay_s)
-            log.warning("lost with its process, is tried again in %.1f s: %s", delay_s, failure["message"])
-        else:
-            fail_attempt(conn, task_id, attempt, failure, expired=False)
-            log.error("lost with its process: %s", failure["message"])
-        log_no_attempt()
+        with bound_contextvars(job=job_id, run=str(run_id), stage=stage, task=task_id, attempt=attempt):
+            if failures.is_retryable(error) and attempt < max_attempts:
+                delay_s = failures.backoff_s(attempt)
+                self._retry(task_id, attempt, failure, delay_s)
+                log.warning("lost with its process, is tried again in %.1f s: %s", delay_s, failure["message"])
+            else:
+                fail_attempt(conn, task_id, attempt, failure, expired=False)
+                log.error("lost with its process: %s", failure["message"])
 
     def revoked(self, task_id: str, *, age_s: float, owner: str | None) -> bool:
         """Cancel the task's job (see ``geoetl.engine.revoke``); False where it has been resumed since."""

@@ -2,10 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+import structlog
 from celery.app.task import Context
+from psycopg import OperationalError
 
 from geoetl.engine import control
 from geoetl.errors import BadData, TransientError
+from geoetl.telemetry import log_no_attempt
 from tests.integration.engine.conftest import claim_work
 
 
@@ -137,6 +141,20 @@ def test_a_lost_process_gives_its_task_back_at_once(engine):
     assert engine.states()["tasks"][3] == "running"
     engine.services.ledger.lost(claim.task_id, "w1:7", ConnectionError("killed"))
     assert engine.states()["tasks"][3] == "ready"
+
+
+def test_a_report_that_fails_leaves_no_attempt_in_the_log_of_its_process(engine, monkeypatch):
+    engine.start_work_stage()
+    claim = claim_work(engine, owner="w1:7")
+    log_no_attempt()
+
+    def fail(*_args, **_kwargs):
+        raise OperationalError("the database went away")
+
+    monkeypatch.setattr("geoetl.engine.ledger.fail_attempt", fail)
+    with pytest.raises(OperationalError):
+        engine.services.ledger.lost(claim.task_id, "w1:7", BadData("broken"))
+    assert structlog.contextvars.get_contextvars() == {}
 
 
 def test_an_expired_lease_is_returned_and_rings(engine, expire_leases):
