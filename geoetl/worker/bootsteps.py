@@ -1,4 +1,4 @@
-"""Threads of a worker's main process: the relay with its chores, and the heartbeat. Started after the pool."""
+"""What a worker's main process does besides Celery's own: threads and a timer, started after the pool; its logging."""
 
 import contextlib
 import logging

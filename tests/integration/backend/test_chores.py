@@ -11,6 +11,16 @@ from geoetl.backend.relay import Relay
 from tests.integration.backend.sending import commit, eventually, queued, running
 
 
+@pytest.fixture
+def broker_is_away(monkeypatch):
+    """Nothing can be published, so no relay leads for longer than a moment."""
+
+    def publish(*_args, **_kwargs):
+        raise OperationalError("cannot reach the broker")
+
+    monkeypatch.setattr("geoetl.backend.relay.Outlet.publish", publish)
+
+
 def test_the_leader_does_its_chores(app):
     done = threading.Event()
 
@@ -55,14 +65,10 @@ def test_no_chore_waits_for_a_slow_one(app):
         may_end.set()
 
 
-def test_chores_keep_their_times_while_leaders_come_and_go(app, monkeypatch):
+def test_chores_keep_their_times_while_leaders_come_and_go(app, broker_is_away):
     commit(app, app.signature("add", (1, 1)))
     times = []
 
-    def publish(*_args, **_kwargs):
-        raise OperationalError("cannot reach the broker")
-
-    monkeypatch.setattr("geoetl.backend.relay.Outlet.publish", publish)
     relay = Relay(app, sources={}, chores=[Chore("rare", 60.0, lambda _: len(times.append(1) or ()))])
     relay.idle_s = 0.05
     with running(relay):
@@ -81,18 +87,14 @@ def test_a_chore_that_fails_does_not_keep_messages_from_being_sent(app):
         eventually(lambda: queued(app))
 
 
-def test_chores_are_done_while_the_broker_is_away(app, monkeypatch):
+def test_chores_are_done_while_the_broker_is_away(app, broker_is_away):
     """Deadlines end, and lost tasks are found, whether or not anything can be sent."""
     commit(app, app.signature("add", (1, 1)))
     done = threading.Event()
-
-    def publish(*_args, **_kwargs):
-        raise OperationalError("cannot reach the broker")
 
     def chore(conn) -> int:
         done.set()
         return 0
 
-    monkeypatch.setattr("geoetl.backend.relay.Outlet.publish", publish)
     with running(Relay(app, sources={}, chores=[Chore("test", 0.1, chore)])):
         assert done.wait(10)
