@@ -24,13 +24,17 @@ class IdentityEndpoint:
         self.is_down = False
         self.audience: str | None = None
         self.requests: list[dict[str, str]] = []
-        self.issued_at = time.monotonic()
-        self.on_issue: Callable[[str], None] = lambda token: None
+        #: By resource: the token that was issued last, or is about to be, and when it ends.
+        self.newest: dict[str, tuple[str, int]] = {}
+        #: Told of a resource and its new token, before who asked for it has it.
+        self.on_issue: Callable[[str, str], None] = lambda resource, token: None
+        # Several threads ask. One token at a time: what is issued last is told last.
+        self._lock = threading.Lock()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, body = endpoint.answer(parse_qs(urlparse(self.path).query), dict(self.headers))
+                status, body = endpoint.answer(parse_qs(urlparse(self.path).query))
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
@@ -47,23 +51,29 @@ class IdentityEndpoint:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}/msi/token"
 
-    def answer(self, query: dict[str, list[str]], headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    def answer(self, query: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         if self.is_down:
             return 503, {"error": "down"}
         resource = query["resource"][0]
-        self.requests.append({"resource": resource, "client_id": query.get("client_id", [""])[0]})
-        now = int(time.time())
+        with self._lock:
+            self.requests.append({"resource": resource, "client_id": query.get("client_id", [""])[0]})
+            now = int(time.time())
+            # As Azure's endpoints do: who asks right after another gets the same token.
+            if self.newest.get(resource, ("", 0))[1] - now < LIFE_S * 3 / 4:
+                self.newest[resource] = self._token(resource, now), now + LIFE_S
+                self.on_issue(resource, self.newest[resource][0])
+            token, expires_on = self.newest[resource]
+        return 200, {
+            "access_token": token, "expires_on": str(expires_on), "resource": resource, "token_type": "Bearer"
+        }  # fmt: skip
+
+    def _token(self, resource: str, now: int) -> str:
         claims = {
             "aud": self.audience or resource, "iat": now, "nbf": now - 60, "exp": now + LIFE_S, "ver": "1.0",
             "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000000/", "jti": len(self.requests),
             "oid": "11111111-1111-1111-1111-111111111111", "tid": "22222222-2222-2222-2222-222222222222",
         }  # fmt: skip
-        token = ".".join([_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "unsigned"])
-        self.on_issue(token)
-        self.issued_at = time.monotonic()
-        return 200, {
-            "access_token": token, "expires_on": str(now + LIFE_S), "resource": resource, "token_type": "Bearer"
-        }  # fmt: skip
+        return ".".join([_encoded({"alg": "none", "typ": "JWT"}), _encoded(claims), "unsigned"])
 
     def close(self) -> None:
         self._server.shutdown()

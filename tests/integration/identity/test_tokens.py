@@ -28,6 +28,8 @@ from tests.integration.storage.conftest import TlsAzurite
 from tests.stack import TestDatabases
 
 ROLE = "token_role"
+#: What the identity endpoint is asked for PostgreSQL's tokens.
+POSTGRES = POSTGRES_SCOPE.removesuffix("/.default")
 
 
 @pytest.fixture
@@ -46,9 +48,8 @@ def by_token(databases: TestDatabases, app_db: DatabaseTarget, endpoint: Identit
         file.write_text(f"local all {ROLE} password\n{before}")
         connection.execute("SELECT pg_reload_conf()")
 
-        def issued(token: str) -> None:
-            # Of all tokens only those for PostgreSQL are a password; the test's endpoint knows no better than the last.
-            if endpoint.requests[-1]["resource"] in POSTGRES_SCOPE:
+        def issued(resource: str, token: str) -> None:
+            if resource == POSTGRES:
                 with connect(admin, application_name="issuer") as issuer:
                     statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
                     issuer.execute(statement.format(sql.Identifier(ROLE), sql.Literal(token)))
@@ -65,14 +66,14 @@ def by_token(databases: TestDatabases, app_db: DatabaseTarget, endpoint: Identit
 def sign_in(target: DatabaseTarget, endpoint: IdentityEndpoint) -> Connection:
     """A session by token. Azure's servers take every token that lives, this one only the newest.
 
-    So who took the older one at the moment of the change tries again.
+    So who took the older one at the moment of the change tries again, as soon as the process has the newest.
     """
     try:
         return connect(target, application_name="tests")
     except DatabaseRefused:
-        if time.monotonic() - endpoint.issued_at > LIFE_S / 4:
-            raise
-        time.sleep(LIFE_S / 10)
+        until = time.monotonic() + LIFE_S / 2
+        while postgres_password() != endpoint.newest[POSTGRES][0] and time.monotonic() < until:
+            time.sleep(0.05)
         return connect(target, application_name="tests")
 
 
@@ -190,7 +191,7 @@ def test_a_token_for_another_audience_is_refused_by_the_store(
 
 def test_a_password_that_is_no_token_is_refused_by_postgres(by_token: DatabaseTarget, endpoint: IdentityEndpoint):
     connect(by_token, application_name="tests").close()
-    endpoint.on_issue("something else")
+    endpoint.on_issue(POSTGRES, "something else")
     with pytest.raises(DatabaseRefused, match="password authentication failed"):
         connect(by_token, application_name="tests")
 
