@@ -8,13 +8,16 @@ from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, Worker
 from pydantic import BaseModel, ConfigDict
 
 from geoetl.engine.rows import TaskFacts
-from geoetl.errors import GeoEtlError, OutOfMemory, PreflightFailed
+from geoetl.errors import GeoEtlError, OutOfMemory, PreflightFailed, TransientError
 from geoetl.telemetry import redact
 
 #: Seconds; full jitter draws from zero to this, doubled with every attempt
 #: (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 BASE_DELAY_S = 2.0
 MAX_DELAY_S = 300.0
+#: Attempts in a row that errors which pass by themselves may take besides the task's own: nine minutes of waiting on
+#: average, longer than the failover of a database or the restart of a service.
+SPARED_ATTEMPTS = 10
 _TRACEBACK_CHARS = 8000
 MEMORY_HINT = (
     "Another attempt holds less at once. If it stays, give the workers more memory, or lower "
@@ -43,6 +46,14 @@ def is_retryable(error: BaseException) -> bool:
         return error.retryable
     # A task that ran out of its time would only do so again.
     return not isinstance(error, TimeLimitExceeded | SoftTimeLimitExceeded)
+
+
+def spared(error: BaseException, *, before: int) -> int:
+    """How many attempts in a row are not counted, with the one that ``error`` ended; ``before`` of them before it.
+
+    One more than before: this one is not. As many: the row is as long as may be.
+    """
+    return min(before + 1, SPARED_ATTEMPTS) if isinstance(error, TransientError) else 0
 
 
 def backoff_s(attempt: int) -> float:

@@ -106,7 +106,7 @@ class StageLedger:
         if row is None:
             return None
         attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, given, *of_run = row
-        job_id, run_sequence, run_state, memory_bytes, last_error = of_run
+        job_id, run_sequence, run_state, memory_bytes, last_error, spared = of_run
         if run_state == "queued":
             conn.execute(SQL["mark_running"], {"run_id": run_id})
         facts = TaskFacts(
@@ -123,6 +123,7 @@ class StageLedger:
             run_sequence=run_sequence,
             memory_bytes=memory_bytes,
             last_error=last_error,
+            spared=spared,
             share=share,
         )
         return Claim(task_id, attempt, facts)
@@ -175,24 +176,28 @@ class StageLedger:
     def retry_delay(self, claim: Claim, error: BaseException) -> float | None:
         """Backoff with full jitter while attempts are left and the error may pass."""
         facts: TaskFacts = claim.facts
+        spared = failures.spared(error, before=facts.spared)
+        if spared > facts.spared:
+            return failures.backoff_s(spared)
         if claim.attempt >= facts.max_attempts or not failures.is_retryable(error):
             return None
         return failures.backoff_s(claim.attempt)
 
     def retry(self, claim: Claim, error: BaseException, delay_s: float) -> bool:
         """Back to ready, with an outbox row that waits until the attempt is due; out of attempts it fails."""
+        facts: TaskFacts = claim.facts
         failure = failures.record(error)
-        if not self._retry(claim.task_id, claim.attempt, failure, delay_s):
+        spared = failures.spared(error, before=facts.spared)
+        if spared:
+            failure["spared"] = spared
+        if not self._retry(claim.task_id, claim.attempt, failure, delay_s, more=int(spared > facts.spared)):
             return self.fail(claim, error, None)
         log.warning("failed, is tried again in %.1f s: %s", delay_s, failure["message"])
         return True
 
-    def _retry(self, task_id: str, attempt: int, error: dict[str, Any], delay_s: float) -> bool:
-        row = (
-            self._connections()
-            .execute(SQL["retry"], {"id": task_id, "attempt": attempt, "error": Jsonb(error), "delay_s": delay_s})
-            .fetchone()
-        )
+    def _retry(self, task_id: str, attempt: int, error: dict[str, Any], delay_s: float, *, more: int = 0) -> bool:
+        params = {"id": task_id, "attempt": attempt, "error": Jsonb(error), "delay_s": delay_s, "more": more}
+        row = self._connections().execute(SQL["retry"], params).fetchone()
         return row is not None and row[0] > 0
 
     def fail(self, claim: Claim, error: BaseException, traceback: str | None) -> bool:

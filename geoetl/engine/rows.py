@@ -37,6 +37,8 @@ class TaskFacts:
     """What the task was expected to need."""
     last_error: str = ""
     """Code of the error that ended the attempt before; empty where there was none."""
+    spared: int = 0
+    """Attempts in a row, up to the one before, that took none of the task's own."""
     share: Share | None = None
     """Memory that was promised to the attempt, where memory is shared out."""
     measured: dict[str, int] = field(default_factory=dict[str, int])

@@ -11,15 +11,15 @@ WITH claimed AS (
       AND t.attempt < t.max_attempts
       AND (%(most_bytes)s::bigint IS NULL OR coalesce(t.memory_bytes, 0) <= %(most_bytes)s)
     RETURNING t.id, t.run_id, t.stage_no, t.idx, t.name, t.label, t.attempt, t.max_attempts, t.time_limit_s, t.input,
-              t.memory_bytes, coalesce(t.error ->> 'code', '') AS last_error, s.name AS stage_name,
-              r.job_id, r.sequence, r.state
+              t.memory_bytes, coalesce(t.error ->> 'code', '') AS last_error,
+              coalesce((t.error ->> 'spared')::int, 0) AS spared, s.name AS stage_name, r.job_id, r.sequence, r.state
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
     SELECT job_id, run_id, stage_no, id, idx, attempt, %(worker)s, 'task started', jsonb_build_object('label', label)
     FROM claimed
 )
 SELECT attempt, max_attempts, run_id, stage_no, stage_name, idx, name, label, time_limit_s, input,
-       job_id, sequence, state, memory_bytes, last_error
+       job_id, sequence, state, memory_bytes, last_error, spared
 FROM claimed
 
 -- wanted --
@@ -77,12 +77,13 @@ WITH done AS (
 SELECT (SELECT count(*) FROM done), (SELECT remaining FROM barrier), (SELECT count(*) FROM bell)
 
 -- retry --
--- Give the task back for a later attempt; its outbox row waits until then.
+-- Give the task back for a later attempt; its outbox row waits until then. %(more)s: attempts that it gets for that.
 WITH back AS (
     UPDATE geoetl.task
     SET state = 'ready', lease_until = NULL, error = %(error)s, published_at = NULL, resends = 0,
-        next_attempt_at = now() + make_interval(secs => %(delay_s)s), finished_at = clock_timestamp()
-    WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s AND attempt < max_attempts
+        next_attempt_at = now() + make_interval(secs => %(delay_s)s), finished_at = clock_timestamp(),
+        max_attempts = max_attempts + %(more)s
+    WHERE id = %(id)s AND state = 'running' AND attempt = %(attempt)s AND attempt < max_attempts + %(more)s
     RETURNING id, run_id, stage_no, idx, attempt, worker, next_attempt_at
 ), bell AS (
     INSERT INTO geoetl.outbox (source, ref, not_before)

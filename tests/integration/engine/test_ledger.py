@@ -8,6 +8,7 @@ from celery.app.task import Context
 from psycopg import OperationalError
 
 from geoetl.engine import control
+from geoetl.engine.failures import SPARED_ATTEMPTS
 from geoetl.errors import BadData, TransientError
 from geoetl.telemetry import log_no_attempt
 from tests.integration.engine.conftest import claim_work
@@ -119,9 +120,52 @@ def test_attempts_that_are_used_up_fail_the_task(engine):
     claim = claim_work(engine)
     engine.sql("UPDATE geoetl.task SET max_attempts = 1 WHERE id = %s", claim.task_id)
 
-    assert engine.services.ledger.retry(claim, TransientError("away"), 0.0)
+    assert engine.services.ledger.retry(claim, ValueError("a defect"), 0.0)
 
     assert engine.states()["run"] == "failed"
+
+
+def attempts_left(engine, task_id):
+    ((left,),) = engine.sql("SELECT max_attempts - attempt FROM geoetl.task WHERE id = %s", task_id)
+    return left
+
+
+def try_again(engine, error):
+    """One attempt that fails with ``error``; whether there is another."""
+    ledger = engine.services.ledger
+    claim = claim_work(engine)
+    is_final = ledger.retry_delay(claim, error) is None
+    if is_final:
+        ledger.fail(claim, error, None)
+    else:
+        ledger.retry(claim, error, 0.0)
+    return not is_final
+
+
+def test_an_outage_takes_none_of_the_attempts_but_does_not_last_for_ever(engine):
+    engine.start_work_stage()
+    task_id = engine.task_ids(1)[0]
+    before = attempts_left(engine, task_id)
+
+    for _ in range(SPARED_ATTEMPTS):
+        assert try_again(engine, TransientError("away"))
+    assert attempts_left(engine, task_id) == before
+
+    assert [try_again(engine, TransientError("away")) for _ in range(before)] == [*[True] * (before - 1), False]
+    assert engine.states()["run"] == "failed"
+
+
+def test_an_outage_that_is_over_is_forgotten(engine):
+    engine.start_work_stage()
+    task_id = engine.task_ids(1)[0]
+    before = attempts_left(engine, task_id)
+
+    for error in [TransientError("away")] * SPARED_ATTEMPTS + [ValueError("a defect")]:
+        assert try_again(engine, error)
+    assert try_again(engine, TransientError("away again"))
+
+    assert attempts_left(engine, task_id) == before - 1
+    assert engine.sql("SELECT error -> 'spared' FROM geoetl.task WHERE id = %s", task_id) == [(1,)]
 
 
 def test_only_what_may_pass_is_tried_again(engine):

@@ -70,7 +70,7 @@ def test_of_the_tasks_of_a_batch(crowd, name):
     ("name", "more"),
     [
         ("finish", {"result": Jsonb({}), "job_id": "a", "measured": Jsonb({})}),
-        ("retry", {"error": Jsonb({}), "delay_s": 1.0}),
+        ("retry", {"error": Jsonb({}), "delay_s": 1.0, "more": 1}),
         ("cancel_attempt", {}),
         ("must_stop", {}),
         ("owned_attempt", {"worker": "a"}),

@@ -31,6 +31,19 @@ def test_the_wait_grows_with_the_attempt_and_is_bounded():
     assert longest[0] <= 2.0 < longest[1] <= 8.0 < longest[2] <= failures.MAX_DELAY_S
 
 
+def test_an_outage_is_waited_for_longer_than_a_failover_takes():
+    waits_s = [sum(failures.backoff_s(n) for n in range(1, failures.SPARED_ATTEMPTS + 1)) for _ in range(300)]
+
+    assert 120 < min(waits_s) <= max(waits_s) < 20 * 60
+
+
+def test_only_what_passes_by_itself_takes_no_attempt():
+    away, defect = TransientError("away"), KeyError("x")
+
+    assert [failures.spared(away, before=n) for n in (0, 4, failures.SPARED_ATTEMPTS)] == [1, 5, failures.SPARED_ATTEMPTS]
+    assert failures.spared(defect, before=0) == 0
+
+
 def test_a_record_has_code_message_and_hint_and_no_secret():
     error = BadData("Reading https://a/b?sv=1&sig=abc%3D failed", code="corrupt-block", hint="Upload it again.")
 
