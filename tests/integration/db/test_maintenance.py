@@ -57,6 +57,26 @@ def test_a_redeploy_after_a_nuke_makes_everything_anew(app_db: DatabaseTarget):
     run(app_db, ADD_JOB)
 
 
+@pytest.mark.parametrize("is_nuked", [False, True])
+def test_runs_after_a_rebuild_outrank_those_before(app_db: DatabaseTarget, is_nuked: bool):
+    # The ledger of artefacts, which stays, refuses what a run of a smaller number publishes.
+    add_runs = (
+        "WITH added AS (INSERT INTO geoetl.run (id, job_id, no, stage_count) SELECT gen_random_uuid(), 'j', no, 1"
+        " FROM generate_series(1, 5) no RETURNING sequence) SELECT {}(sequence) FROM added"
+    )
+    run(app_db, ADD_JOB)
+    before = count(app_db, add_runs.format("max"))
+
+    if is_nuked:
+        nuke(app_db, confirm=app_db.dbname, person="ada")
+        redeploy(app_db, person="ada")
+    else:
+        full_rebuild(app_db, confirm=app_db.dbname, person="ada")
+
+    run(app_db, ADD_JOB)
+    assert count(app_db, add_runs.format("min")) > before
+
+
 def test_a_redeploy_keeps_what_is_there(app_db: DatabaseTarget):
     run(app_db, ADD_JOB)
     more = Migration(number=len(load_migrations("app")) + 1, name="more", sql="ALTER TABLE geoetl.job ADD note text;")
