@@ -1,5 +1,6 @@
 """Where the messages go: an Azure Service Bus namespace and its queues."""
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -63,3 +64,8 @@ class BrokerSettings(Section):
     def queues(self) -> tuple[QueueSettings, ...]:
         """Every queue that must exist."""
         return (self.standard, self.gdal)
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The queues' names, by what plans call them."""
+        return {"standard": self.standard.name, "gdal": self.gdal.name}

@@ -50,6 +50,7 @@ class RunPlan:
             stage=stage.name,
             calls=calls,
             max_fan_out=self.settings.limits.max_fan_out,
+            queues=self.settings.broker.names,
         )
         return freeze_stage(app, compiled, run_id=self.run_id, no=no, name=stage.name, calls=calls)
 

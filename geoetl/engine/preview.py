@@ -1,6 +1,6 @@
 """What a job would do, without doing it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from geoetl.chains.definition import JobSpec, Outline
@@ -54,25 +54,26 @@ def preview(services: Services, spec: JobSpec) -> JobPreview:
     plan, warnings = prepare(services, spec)
     progress = plan.progress()
     first, *later = plan.definition.stages
+    queues = services.settings.broker.names
     planned = [Outline(call.task, call.label, call.route) for call in first.plan(spec, progress)]
-    stages = [StagePreview(first.name, _tasks(planned))]
+    stages = [StagePreview(first.name, _tasks(planned, queues))]
     for stage in later:
         outline = None if stage.outline is None else stage.outline(spec, progress)
-        stages.append(StagePreview(stage.name, None if outline is None else _tasks(outline)))
+        stages.append(StagePreview(stage.name, None if outline is None else _tasks(outline, queues)))
     return JobPreview(plan.job_id, plan.definition.job_type, tuple(stages), warnings)
 
 
-def _tasks(outlines: Sequence[Outline]) -> tuple[TaskPreview, ...]:
-    return tuple(_task(outline) for outline in outlines)
+def _tasks(outlines: Sequence[Outline], queues: Mapping[str, str]) -> tuple[TaskPreview, ...]:
+    return tuple(_task(outline, queues) for outline in outlines)
 
 
-def _task(outline: Outline) -> TaskPreview:
+def _task(outline: Outline, queues: Mapping[str, str]) -> TaskPreview:
     contract = contract_of(outline.task)
     route = outline.route or Route(contract.queue, "", 0, contract.time_limit_s)
     return TaskPreview(
         task=str(outline.task),
         label=outline.label,
-        queue=route.queue,
+        queue=queues[route.queue],
         reason=route.reason,
         memory_bytes=route.memory_bytes or None,
         time_limit_s=route.time_limit_s,

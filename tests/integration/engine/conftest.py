@@ -107,13 +107,16 @@ class Engine:
 def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
     sources: list[ConnectionSource] = []
 
-    def make(lease_s: float = 30.0) -> Engine:
+    def make(lease_s: float = 30.0, **queues: str) -> Engine:
         connections = ConnectionSource(app_db, application_name="engine-test")
         sources.append(connections)
         settings = Settings(
             database={"app": app_db, "business": app_db.model_copy(update={"dbname": "other"})},
             storage={"bronze": {"connection_string": _ACCOUNT}, "silver": {"connection_string": _ACCOUNT}},
-            broker={"connection_string": "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;"},
+            broker={
+                "connection_string": "Endpoint=sb://127.0.0.1:1;UseDevelopmentEmulator=true;",
+                **{kind: {"name": name} for kind, name in queues.items()},
+            },
         )
         app = OutboxCelery(
             "engine-test",
@@ -123,7 +126,7 @@ def make_engine(app_db: DatabaseTarget) -> Generator[Callable[..., Engine]]:
             set_as_current=False,
         )
         exchange = Exchange("geoetl", type="direct")
-        app.conf.task_queues = [Queue(name, exchange, routing_key=name) for name in ("standard", "gdal")]
+        app.conf.task_queues = [Queue(name, exchange, routing_key=name) for name in settings.broker.names.values()]
         ledger = StageLedger(connections, lease_s=lease_s)
         app.ledgers[LEDGER] = ledger
         services = Services(

@@ -8,6 +8,7 @@ import pytest
 from geoetl.chains.noop import Noop
 from geoetl.engine import control, views
 from geoetl.engine.messages import TaskMessages
+from geoetl.engine.preview import preview
 from geoetl.errors import InvalidInput, NotFound
 from geoetl.models.states import JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, JobState
 
@@ -19,6 +20,17 @@ def test_a_submit_writes_job_run_stage_tasks_and_one_bell_a_task(engine):
     assert submission.run_no == 1
     assert engine.states() == {"run": "queued", "stages": [("running", 1)], "tasks": ["ready", "ready"]}
     assert engine.bells() == engine.task_ids()
+
+
+def test_tasks_and_their_preview_name_the_queues_of_the_settings(make_engine):
+    engine = make_engine(standard="light", gdal="heavy")
+
+    engine.submit(Noop(tasks=5))
+
+    assert engine.sql("SELECT DISTINCT queue FROM geoetl.task") == [("light",)]
+    assert {row[0]["queue"] for row in engine.sql("SELECT envelope FROM geoetl.template")} == {"light"}
+    previewed = preview(engine.services, Noop(tasks=5)).stages
+    assert {task.queue for stage in previewed for task in stage.tasks or ()} == {"light"}
 
 
 def test_a_job_goes_through_its_stages_and_fans_out_by_a_result(engine):

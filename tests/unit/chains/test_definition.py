@@ -8,6 +8,7 @@ from celery import Celery
 from geoetl.chains.compile import compile_stage
 from geoetl.chains.definition import JobDefinition, JobSpec, Stage, TaskCall
 from geoetl.chains.registry import DEFINITIONS
+from geoetl.chains.routing import Route
 from geoetl.errors import InvalidInput
 from geoetl.models.noop import CountInput, WorkInput
 from geoetl.models.refs import RunId
@@ -30,6 +31,7 @@ def compiled(*calls: TaskCall, max_fan_out: int = 10) -> Any:
         stage="work",
         calls=calls,
         max_fan_out=max_fan_out,
+        queues={"standard": "light", "gdal": "heavy"},
     )
 
 
@@ -51,6 +53,17 @@ def test_two_stages_of_one_name_are_refused():
         JobDefinition(spec=Spec, version=1, stages=(Stage("a", plan), Stage("a", plan)))
 
 
+def test_tasks_and_completion_go_to_the_queues_of_the_settings():
+    route = Route(queue="gdal", reason="large", memory_bytes=1, time_limit_s=1)
+
+    stage = compiled(
+        TaskCall(TaskName.NOOP_WORK, WorkInput(index=0)), TaskCall(TaskName.NOOP_WORK, WorkInput(index=1), route=route)
+    )
+
+    assert [task.options["queue"] for task in stage.tasks] == ["light", "heavy"]
+    assert stage.body.options["queue"] == "light"
+
+
 def test_a_planned_input_of_the_wrong_type_is_refused_before_anything_is_sent():
     with pytest.raises(
         TypeError, match=r"stage 'work' plans noop\.work with a CountInput; its contract takes a WorkInput"
@@ -62,7 +75,7 @@ def test_a_stage_compiles_into_a_chord_that_carries_its_arguments():
     chord = compiled(*(TaskCall(TaskName.NOOP_WORK, WorkInput(index=n)) for n in range(3)))
 
     assert [(task.task, task.args, task.options["queue"]) for task in chord.tasks] == [
-        ("noop.work", ({"index": n, "seconds": 0.0, "hold_bytes": 0},), "standard") for n in range(3)
+        ("noop.work", ({"index": n, "seconds": 0.0, "hold_bytes": 0},), "light") for n in range(3)
     ]
     assert (chord.body.task, chord.body.args, chord.body.immutable) == (COMPLETE_STAGE, ("r", 0), True)
 
