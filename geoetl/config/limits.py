@@ -11,7 +11,7 @@ class LimitSettings(Section):
     """Refused before a job is accepted; and how long one is remembered."""
 
     max_sources: int = Field(default=10_000, ge=1)
-    """Sources of one job."""
+    """Sources of one job; a job type may allow fewer."""
     min_source_bytes: int = Field(default=1, ge=0)
     """Smallest source blob accepted."""
     max_source_bytes: int = Field(default=200 * 1024**3, ge=1)

@@ -24,7 +24,7 @@ class WorkerSettings(Section):
     dead_letters_s: float = Field(default=60, gt=0)
     """How often the dead letters of the queues are looked through for those of our tasks, in seconds."""
     task_time_limit_s: int = Field(default=3600, ge=10)
-    """After this a task's process is killed, in seconds."""
+    """After this the process of a plain Celery task is killed, in seconds. Tasks of jobs have limits of their own."""
     max_tasks_per_child: int = Field(default=100, ge=1)
     """A child process is replaced after this many tasks."""
     prefetch_multiplier: int = Field(default=1, ge=1, le=64)

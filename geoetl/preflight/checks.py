@@ -37,6 +37,7 @@ class Services:
     store: BlobStore
     collections: CatalogueLookup
     tables: TableLookup | None = None
+    max_sources: int | None = None
     min_source_bytes: int = 1
     max_source_bytes: int | None = None
 

@@ -18,7 +18,7 @@ _ACCESS_LIFE_S = 300
 
 
 def check_raster(
-    store: BlobStore, ref: BlobRef, *, parameter: str, options: RasterOptions, max_bytes: int
+    store: BlobStore, ref: BlobRef, *, parameter: str, options: RasterOptions, max_bytes: int, min_bytes: int = 1
 ) -> tuple[RasterFacts | None, list[Finding]]:
     """Check one source; a few small reads, whatever its size.
 
@@ -28,6 +28,7 @@ def check_raster(
         parameter: Path of the parameter that names it, for example ``sources[3]``.
         options: What the job says about it.
         max_bytes: Size of the largest source that is accepted.
+        min_bytes: Size of the smallest; an empty one never is.
 
     Returns:
         The facts where the header could be read, as the file has them (``source_crs`` is not applied), and all
@@ -37,7 +38,7 @@ def check_raster(
         TransientError: The storage is away; nothing is known about the source.
     """
     try:
-        blob, wrong_size = check_blob(store, ref, parameter=parameter, min_bytes=1, max_bytes=max_bytes)
+        blob, wrong_size = check_blob(store, ref, parameter=parameter, min_bytes=max(1, min_bytes), max_bytes=max_bytes)
     except BlobNotFound as exc:
         return None, [_finding(exc, parameter)]
     findings = [wrong_size] if wrong_size else []

@@ -35,6 +35,7 @@ def check_each_raster(subject: Subject, spec: BaseModel, services: Services) -> 
         cast("BlobRef", subject.value),
         parameter=subject.parameter,
         options=_options(spec),
+        min_bytes=services.min_source_bytes,
         max_bytes=services.max_source_bytes or _NO_LIMIT,
     )
     return Outcome(findings=tuple(findings), fact=facts)

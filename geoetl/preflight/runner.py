@@ -36,6 +36,8 @@ def run_checks(
     Raises:
         SystemFault: A check cannot be made for a reason that we must mend (access denied, misconfigured).
     """
+    if crowd := _crowd(spec, services):
+        return PreflightReport(findings=(crowd,))
     chains = _chains(checks, spec)
     away = _Away()
     executor = ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="preflight")
@@ -46,6 +48,19 @@ def run_checks(
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     return _report(chains)
+
+
+def _crowd(spec: BaseModel, services: Services) -> Finding | None:
+    """More sources than the installation allows: none of them is looked at."""
+    sources = getattr(spec, "sources", ())
+    if services.max_sources is None or len(sources) <= services.max_sources:
+        return None
+    return Finding(
+        code="too-many-sources",
+        parameter="sources",
+        message=f"The job has {len(sources):,} sources; this installation accepts {services.max_sources:,}.",
+        hint="Split the job, or raise GEOETL_LIMITS__MAX_SOURCES.",
+    )
 
 
 def _chains(checks: Sequence[Check], spec: BaseModel) -> list[_Chain]:

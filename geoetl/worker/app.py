@@ -119,6 +119,7 @@ def create_app(settings: Settings | None = None) -> GeoEtl:
             store=store,
             collections=catalogue,
             tables=PublishedTables(business),
+            max_sources=settings.limits.max_sources,
             min_source_bytes=settings.limits.min_source_bytes,
             max_source_bytes=settings.limits.max_source_bytes,
         ),

@@ -1,8 +1,9 @@
 """The runner, with checks made for the test."""
 
+import dataclasses
 import threading
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from geoetl.preflight.checks import CannotCheckNow, Outcome, PreflightReport, Se
 from geoetl.preflight.each import CheckEach
 from geoetl.preflight.runner import run_checks
 
-NO_SERVICES = cast("Services", None)
+NO_SERVICES = Services(store=cast("Any", None), collections=cast("Any", None))
 
 
 class Spec(BaseModel):
@@ -35,6 +36,19 @@ def run(*checks: CheckEach, spec: Spec, concurrency: int = 4) -> PreflightReport
 
 def codes(report: PreflightReport) -> list[str]:
     return [finding.code for finding in report.findings]
+
+
+def test_of_more_sources_than_the_installation_accepts_none_is_looked_at():
+    looked: list[str] = []
+    spy = check("spy", "sources", lambda value: looked.append(value) or Outcome())
+    services = dataclasses.replace(NO_SERVICES, max_sources=2)
+
+    report = run_checks([spy], Spec(sources=("a", "b", "c")), services)
+    assert [(each.code, each.parameter) for each in report.errors] == [("too-many-sources", "sources")]
+    assert looked == []
+
+    assert run_checks([spy], Spec(sources=("a", "b")), services).errors == ()
+    assert sorted(looked) == ["a", "b"]
 
 
 def test_all_findings_are_collected_in_the_order_of_the_spec():
