@@ -1,9 +1,12 @@
 """What a job type is: a spec, checks, and stages that plan their tasks."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
 
 from geoetl.chains.routing import Route
 from geoetl.config.settings import Settings
@@ -12,11 +15,20 @@ from geoetl.models.refs import JobId, RunId
 from geoetl.models.tasks import TASKS, TaskName
 from geoetl.preflight.checks import Check
 
+#: NUL as JSON writes it: behind an even number of backslashes, which are backslashes themselves.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
 
 class JobSpec(Model):
     """Base of every job specification: typed parameters, unknown ones refused."""
 
     job_type: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Self:
+        if _NUL.search(self.model_dump_json()):
+            raise ValueError("a text has a NUL character in it, which no database stores")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

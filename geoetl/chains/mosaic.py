@@ -1,7 +1,7 @@
 """``mosaic``: many rasters on one grid become one COG in Silver and one item of a STAC collection."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -9,7 +9,7 @@ from geoetl.chains.definition import JobDefinition, JobSpec, Outline, Progress, 
 from geoetl.chains.large_mosaics import MosaicPlan, publish_label
 from geoetl.models.catalogue import StacId
 from geoetl.models.mosaic import OverlapRule
-from geoetl.models.raster import CatalogueOutput, ProfileName, ResamplingName
+from geoetl.models.raster import CatalogueOutput, NoData, ProfileName, ResamplingName
 from geoetl.models.refs import BlobRef
 from geoetl.models.tasks import TaskName
 from geoetl.preflight.collections import collection_exists
@@ -43,7 +43,7 @@ class Mosaic(JobSpec):
     """Compression of the COG; ``auto``: by data type, lossless."""
     resampling: ResamplingName | None = None
     """For overviews; by default by data type."""
-    nodata: float | Literal["nan"] | None = None
+    nodata: NoData | None = None
     """Value of pixels without data, instead of what the sources say; gaps between sources get it."""
 
     @model_validator(mode="after")

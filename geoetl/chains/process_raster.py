@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -22,7 +22,7 @@ from geoetl.chains.routing import Route, route_assembly
 from geoetl.config.raster import RasterSettings
 from geoetl.gdal.bands import is_striped
 from geoetl.models.bigcog import AssembledCog, SharedCog
-from geoetl.models.catalogue import StacId
+from geoetl.models.catalogue import ID_RULE, StacId, is_id
 from geoetl.models.raster import (
     CatalogueInput,
     CatalogueOutput,
@@ -31,6 +31,7 @@ from geoetl.models.raster import (
     InspectInput,
     InspectOutput,
     ItemInput,
+    NoData,
     ProfileName,
     RasterFacts,
     ResamplingName,
@@ -72,7 +73,7 @@ class ProcessRaster(JobSpec):
     """Compression of the COG; ``auto``: by data type, lossless."""
     resampling: ResamplingName | None = None
     """For overviews and reprojection; by default by data type."""
-    nodata: float | Literal["nan"] | None = None
+    nodata: NoData | None = None
     """Value of pixels without data, instead of what the sources say."""
 
     @model_validator(mode="after")
@@ -81,14 +82,16 @@ class ProcessRaster(JobSpec):
             raise ValueError(f"{len(self.sources)} sources have {len(self.item_ids)} item_ids; give one for each")
         if twice := [name for name, times in Counter(self.ids).items() if times > 1]:
             raise ValueError(f"two sources would become item {twice[0]!r}; give item_ids that differ")
+        if bad := [pair for pair in zip(self.sources, self.ids, strict=True) if not is_id(pair[1])]:
+            raise ValueError(f"{bad[0][0]} would become item {bad[0][1]!r}; give item_ids of {ID_RULE}")
         if (self.start_datetime is None) != (self.end_datetime is None):
             raise ValueError("start_datetime and end_datetime come together; give both or neither")
         if self.start_datetime and self.end_datetime and self.start_datetime > self.end_datetime:
             raise ValueError("start_datetime is after end_datetime")
         if self.datetime and self.start_datetime:
             raise ValueError("give datetime, or start_datetime and end_datetime, not both")
-        if bad := [source for source in self.sources if source.tier != "bronze"]:
-            raise ValueError(f"{bad[0]} is not in bronze; sources are bronze://container/path")
+        if elsewhere := [source for source in self.sources if source.tier != "bronze"]:
+            raise ValueError(f"{elsewhere[0]} is not in bronze; sources are bronze://container/path")
         return self
 
     @property
@@ -96,7 +99,7 @@ class ProcessRaster(JobSpec):
         """Item ids in the order of the sources."""
         if self.item_ids is not None:
             return self.item_ids
-        return tuple(_NOT_IN_IDS.sub("-", source.stem).strip("-.") or "item" for source in self.sources)
+        return tuple(_NOT_IN_IDS.sub("-", source.stem).strip("-._") or "item" for source in self.sources)
 
 
 def _header(progress: Progress, index: int) -> RasterFacts:

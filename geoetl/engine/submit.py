@@ -27,6 +27,8 @@ log = get_logger(__name__)
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 
 
+#: Ten years: a slip of the keyboard is refused before the calendar ends.
+MAX_DEADLINE_S = 10 * 366 * 86400.0
 _BROKER_AWAY = "The broker cannot be reached now; the job starts when a worker or `geoetl relay` reaches it again."
 
 
@@ -99,11 +101,11 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False, deadline_s
         PreflightFailed: With every finding; nothing was stored or sent.
         TransientError: Something could not be checked now.
     """
-    if deadline_s is not None and not 0 < deadline_s < float("inf"):
+    if deadline_s is not None and not 0 < deadline_s <= MAX_DEADLINE_S:
         raise InvalidInput(
             f"A deadline {deadline_s:g} s after the submit cannot be kept.",
             code="bad-deadline",
-            hint="Give the time that the job may take, for example 2h.",
+            hint="Give the time that the job may take, for example 2h; ten years are the most.",
         )
     plan, _ = prepare(services, spec)
     submission = _record(services, plan, plan.freeze(services.app, 0), force=force, deadline_s=deadline_s)

@@ -17,8 +17,13 @@ ID_RULE = "1 to 128 letters, digits, dots, hyphens and underscores, beginning an
 _ID = re.compile(ID_PATTERN)
 
 
+def is_id(value: str) -> bool:
+    """Whether ``ID_RULE`` allows it."""
+    return _ID.fullmatch(value) is not None
+
+
 def _checked_id(value: str) -> str:
-    if _ID.fullmatch(value) is None:
+    if not is_id(value):
         raise ValueError(f"use {ID_RULE}")
     return value
 

@@ -1,15 +1,41 @@
 """What the raster tasks take and return, and what is known about a raster before it is touched."""
 
 import datetime as dt
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from geoetl.models.base import Model
 from geoetl.models.refs import BlobRef
 
 type ProfileName = Literal["auto", "zstd", "deflate", "lzw", "lerc", "webp", "jpeg", "raw"]
 type ResamplingName = Literal["nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "rms"]
+
+
+_NODATA_RULE = "write a number, or nan"
+
+
+def _read_nodata(value: object) -> object:
+    """A number that a float holds exactly, or the word ``nan``: JSON has no word for the others."""
+    if isinstance(value, bool) or not isinstance(value, str | float | int):
+        raise ValueError(_NODATA_RULE)  # noqa: TRY004 - pydantic reports only ValueError
+    try:
+        number = float(value)
+        exact = int(value) if str(value).strip().lstrip("+-").isdigit() else number
+    except ValueError:
+        raise ValueError(_NODATA_RULE) from None
+    if math.isnan(number):
+        return "nan"
+    if math.isinf(number):
+        raise ValueError("infinity marks no pixels; write a finite number, or nan")
+    if exact != number:
+        raise ValueError(f"a float does not hold {exact} exactly, and nodata is one")
+    return number
+
+
+#: What a job may say of pixels without data.
+type NoData = Annotated[float | Literal["nan"], BeforeValidator(_read_nodata)]
 
 
 class BlobFacts(Model):

@@ -44,7 +44,7 @@ class BlobRef(str):
         if (
             path.startswith("/")
             or path.endswith("/")
-            or ".." in path.split("/")
+            or not {".", ".."}.isdisjoint(path.split("/"))
             or "\\" in path
             or not path.isprintable()
         ):

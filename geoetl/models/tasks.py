@@ -36,7 +36,7 @@ class TaskContract:
     input: type[Model]
     output: type[Model]
     queue: str = "standard"
-    """``standard`` or ``gdal``, whatever the settings name them: where it runs unless the route of a call says otherwise."""
+    """Where it runs unless the route of a call says otherwise: ``standard`` or ``gdal``, however these are named."""
     time_limit_s: int = 3600
     """Hard limit of one attempt: a hung child is ended then."""
     max_attempts: int = 3

@@ -73,6 +73,14 @@ def test_all_problems_are_told_at_once():
             "end_datetime": "2024-01-02T00:00:00Z",
         },
         {"nodata": "none"},
+        {"nodata": True},
+        {"nodata": "inf"},
+        {"nodata": float("-inf")},
+        {"nodata": 2**53 + 1},
+        {"source_crs": "EPSG:\0"},
+        {"sources": ["bronze://in-box/./a.tif"]},
+        {"sources": [f"bronze://in-box/{'a' * 200}.tif"]},
+        {"sources": ["bronze://in-box/" + "é" * 3 + "x" * 130 + ".tif"]},
         {"resampling": "bicubic"},
     ],
     ids=",".join,
@@ -91,6 +99,37 @@ def test_a_missing_parameter_is_named():
 def test_an_unknown_job_type_lists_those_there_are():
     with pytest.raises(InvalidInput, match="no job type 'vectors'"):
         parse_spec("vectors", {})
+
+
+@pytest.mark.parametrize("given", ["nan", "NaN", float("nan")])
+def test_not_a_number_is_a_word_as_json_has_none_for_it(given):
+    assert parse_spec("process_raster", {**ONE, "nodata": given}).model_dump(mode="json")["nodata"] == "nan"
+
+
+@pytest.mark.parametrize(
+    ("given", "number"), [(0, 0.0), ("-9999", -9999.0), ("1e20", 1e20), (-(2**63), -9223372036854775808.0)]
+)
+def test_nodata_may_be_any_finite_number(given, number):
+    assert parse_spec("process_raster", {**ONE, "nodata": given}).model_dump()["nodata"] == number
+
+
+def test_a_wrong_nodata_is_one_problem_with_what_to_write():
+    with pytest.raises(PreflightFailed) as caught:
+        parse_spec("process_raster", {**ONE, "nodata": "none"})
+
+    (finding,) = caught.value.findings
+    assert (finding.parameter, finding.hint) == ("nodata", "write a number, or nan.")
+
+
+def test_backslashes_are_no_nul_character():
+    assert parse_spec("noop", {"name": "C:\\u0000 is a folder"}).model_dump()["name"] == "C:\\u0000 is a folder"
+
+
+@pytest.mark.parametrize(("name", "item_id"), [("_a.tif", "a"), ("a_.tif", "a"), ("-._.tif", "item")])
+def test_an_item_id_begins_and_ends_with_a_letter_or_digit(name, item_id):
+    spec = ProcessRaster(sources=(f"bronze://in-box/{name}",), collection="demo")  # type: ignore[arg-type]
+
+    assert spec.ids == (item_id,)
 
 
 def test_item_ids_come_from_file_names():
