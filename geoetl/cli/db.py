@@ -166,7 +166,7 @@ def _show(report: MaintenanceReport, *, as_json: bool) -> None:
 def _print_status(found: DatabaseStatus) -> None:
     output.say(f"{found.name}: {found.target}  {output.colored('healthy' if found.is_ready else 'unhealthy')}")
     for problem in found.problems:
-        output.say(f"  [red]problem[/red] {problem}")
+        output.say(f"  [red]problem[/red] {output.plain(problem)}")
     if not found.problems or found.applied:
         output.say(f"  {len(found.applied)} migrations applied, {len(found.pending)} pending")
     for step in found.pending:
@@ -174,7 +174,7 @@ def _print_status(found: DatabaseStatus) -> None:
     if found.drift is None:
         output.say("  drift not checked: only the owner can, and GEOETL_DATABASE__BUSINESS_OWNER__… is not set")
     for difference in found.drift or ():
-        output.say(f"  [yellow]drift[/yellow] {difference}")
+        output.say(f"  [yellow]drift[/yellow] {output.plain(difference)}")
     if found.pgstac:
         output.say(f"  pgSTAC {found.pgstac}")
     if found.name == "app":

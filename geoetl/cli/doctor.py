@@ -29,11 +29,11 @@ def _print(answers: tuple[Diagnosis, ...]) -> None:
         "component",
         "state",
         "detail",
-        rows=[(answer.component, output.colored(answer.state), output.plain(answer.detail)) for answer in answers],
+        rows=[(answer.component, output.colored(answer.state), answer.detail) for answer in answers],
     )
     for answer in answers:
         if answer.cause:
-            output.say(f"\n{output.colored(answer.state)} {answer.component}: {answer.cause}")
+            output.say(f"\n{output.colored(answer.state)} {answer.component}: {output.plain(answer.cause)}")
             output.say(f"  {output.plain(answer.detail)}")
             if answer.hint:
                 output.say(f"  {output.plain(answer.hint)}")

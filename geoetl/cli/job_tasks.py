@@ -62,7 +62,7 @@ def _print_tasks(found: list[TaskStatus], stages: dict[int, str]) -> None:
             (
                 task.number,
                 stages.get(task.stage_no, ""),
-                output.plain(task.label),
+                task.label,
                 state_so_far(task),
                 f"{task.attempt}/{task.max_attempts}",
                 task.queue,

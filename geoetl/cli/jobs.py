@@ -194,20 +194,20 @@ def _print_notable(tasks: list[TaskStatus]) -> None:
     output.table(
         "task", "", "state", "attempt", "queue", "worker",
         rows=[
-            (task.number, output.plain(task.label), state_so_far(task),
+            (task.number, task.label, state_so_far(task),
              f"{task.attempt} of {task.max_attempts}", task.queue, task.worker)
             for task in tasks
         ],
     )  # fmt: skip
 
 
-def state_so_far(task: TaskStatus) -> str:
+def state_so_far(task: TaskStatus) -> output.Markup:
     """A task's state; where it runs, for how long, and how many of its steps are done if it counts them."""
-    state = output.colored(task.state)
     if task.state is not TaskState.RUNNING or task.started_at is None:
-        return state
+        return output.colored(task.state)
     steps = f", {task.steps.done} of {task.steps.total} steps" if task.steps else ""
-    return f"{state} for {output.ago(_seconds(task.started_at, dt.datetime.now(dt.UTC)))}{steps}"
+    took = output.ago(_seconds(task.started_at, dt.datetime.now(dt.UTC)))
+    return output.colored(task.state, f" for {took}{steps}")
 
 
 def _advise(found: JobStatus, tasks: list[TaskStatus]) -> None:

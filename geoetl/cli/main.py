@@ -25,12 +25,27 @@ def _geoetl() -> None:
     """Nothing is done before the command."""
 
 
+def _run() -> None:
+    """The command; an error of the database that nothing on the way has explained is explained here."""
+    try:
+        app()
+    except Exception as error:
+        # Who has not loaded it has no error of it.
+        if "psycopg" not in sys.modules:
+            raise
+        from geoetl.db.connections import explain  # noqa: PLC0415 - most commands' help needs no database
+
+        if (explained := explain(error)) is None:
+            raise
+        raise explained from error
+
+
 def main() -> None:
     """Run the command; errors become one message and an exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     warnings.filterwarnings("default", module="geoetl")
     try:
-        app()
+        _run()
     except GeoEtlError as error:
         from geoetl.cli import output  # noqa: PLC0415 - with what draws tables
 

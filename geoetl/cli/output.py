@@ -38,6 +38,12 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=None if stream.isatty() else _WIDE, highlight=False, soft_wrap=True)
 
 
+class Markup(str):
+    """Text whose brackets are rich's markup."""
+
+    __slots__ = ()
+
+
 def say(text: str = "") -> None:
     """One line on stdout, markup allowed."""
     console().print(text)
@@ -76,7 +82,7 @@ def as_json(value: Any) -> Any:
 
 
 def table(*columns: str, rows: Sequence[Sequence[Any]]) -> None:
-    """A plain table on stdout."""
+    """A plain table on stdout. Brackets in a cell are shown as they are, unless it is ``Markup``."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -86,14 +92,14 @@ def table(*columns: str, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that may hold brackets, for a cell or a line that allows markup."""
+    """Text that may hold brackets, for a line that allows markup."""
     return escape(text)
 
 
-def colored(state: str) -> str:
-    """A state in its colour."""
+def colored(state: str, more: str = "") -> Markup:
+    """A state in its colour, and what follows it."""
     color = _COLORS.get(state)
-    return f"[{color}]{state}[/{color}]" if color else state
+    return Markup((f"[{color}]{state}[/{color}]" if color else escape(state)) + escape(more))
 
 
 def ago(seconds: float | None) -> str:
@@ -166,4 +172,4 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+    return value if isinstance(value, Markup) else escape(str(value))

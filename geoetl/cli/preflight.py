@@ -66,7 +66,8 @@ def _job_type(what: str) -> tuple[str, dict[str, Any]]:
 def _print(job_type: str, report: PreflightReport) -> None:
     output.print_findings(report.findings)
     for each in report.unchecked:
-        output.say(f"[yellow]cannot check now[/yellow] {each.parameter}: {each.check}: {each.cause.message}")
+        told = output.plain(f"{each.parameter}: {each.check}: {each.cause.message}")
+        output.say(f"[yellow]cannot check now[/yellow] {told}")
     learned = sum(len(by_parameter) for by_parameter in report.facts.values())
     if report.errors:
         verdict = f"would be refused, {len(report.errors)} problem(s)"

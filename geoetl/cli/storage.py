@@ -41,10 +41,7 @@ def check(as_json: AsJson = False) -> None:
             "state",
             "detail",
             "what to do",
-            rows=[
-                (each.component, output.colored(each.state), output.plain(each.detail), output.plain(each.hint))
-                for each in answers
-            ],
+            rows=[(each.component, output.colored(each.state), each.detail, each.hint) for each in answers],
         )
     if any(each.state == "unhealthy" for each in answers):
         raise typer.Exit(output.EXIT_FAILED)
@@ -88,7 +85,7 @@ def put(
     if as_json:
         output.print_json(written)
     else:
-        output.say(f"{written.ref}  {written.size_bytes} bytes")
+        output.say(f"{output.plain(written.ref)}  {written.size_bytes} bytes")
 
 
 @app.command()
@@ -99,7 +96,7 @@ def get(uri: Uri, file: LocalFile) -> None:
     if not target.parent.is_dir():
         raise InvalidInput(f"There is no folder {target.parent}.", code="folder-missing")
     found = default_services().store.download(ref, target)
-    output.say(f"{target}  {found.size_bytes} bytes")
+    output.say(f"{output.plain(str(target))}  {found.size_bytes} bytes")
 
 
 @app.command()

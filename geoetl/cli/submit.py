@@ -52,9 +52,12 @@ def submit(
         return
     if as_json:
         output.print_json(submission)
-        return
-    output.say(f"{job.id}  {submission.outcome}, run {submission.run_no}, {output.colored(submission.state)}")
-    output.note(submission.hint or f"Follow it with `geoetl job wait {job.id[:12]}`.")
+    else:
+        output.say(f"{job.id}  {submission.outcome}, run {submission.run_no}, {output.colored(submission.state)}")
+        output.note(submission.hint or f"Follow it with `geoetl job wait {job.id[:12]}`.")
+    if wait:
+        # It failed or was cancelled before: whoever waits for the product must not go on.
+        raise typer.Exit(output.EXIT_FAILED)
 
 
 def plan(
@@ -105,7 +108,8 @@ def print_plan(made: JobPreview) -> None:
             ],
         )
     for warning in made.warnings:
-        output.say(f"\n[yellow]{warning.code}[/yellow] {warning.parameter}: {warning.message}")
+        told = output.plain(f"{warning.parameter}: {warning.message}")
+        output.say(f"\n[yellow]{warning.code}[/yellow] {told}")
 
 
 def parse(
@@ -136,10 +140,12 @@ def parse(
 
 
 def _value(text: str) -> Any:
+    """JSON, or plain text: which a bare number or word is too, since an id may look like a number."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if isinstance(value, bool | int | float) else value
 
 
 def read_file(file: Path) -> Mapping[str, Any]:

@@ -1,10 +1,11 @@
 """The catalogue: collections and items in pgSTAC."""
 
+import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import DataError, UniqueViolation
 from psycopg.types.json import Jsonb
 
 from geoetl.db.collections import create_collection, has_collection
@@ -119,9 +120,21 @@ class Catalogue:
             return search_ids(connection, collection, ids)
 
     def search(self, request: StacObject) -> StacObject:
-        """The feature collection that pgSTAC answers to a STAC API item search (``POST /search``)."""
-        with self._transaction("search the catalogue") as connection:
-            row = connection.execute("SELECT pgstac.search(%s)", [Jsonb(request)]).fetchone()
+        """The feature collection that pgSTAC answers to a STAC API item search (``POST /search``).
+
+        Raises:
+            InvalidInput: The request has a value that pgSTAC cannot read, for example a time.
+        """
+        try:
+            with self._transaction("search the catalogue") as connection:
+                row = connection.execute("SELECT pgstac.search(%s)", [Jsonb(request)]).fetchone()
+        except DataError as exc:
+            said = exc.diag.message_primary or str(exc)
+            raise InvalidInput(
+                f"The catalogue cannot read the search {json.dumps(request)}: {said}.",
+                code="bad-search",
+                hint="Times are RFC 3339: 2024-05-01T00:00:00Z, or an interval a/b with `..` for an open end.",
+            ) from exc
         return row[0] if row else {"type": "FeatureCollection", "features": []}
 
     @contextmanager

@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from pydantic import SecretStr
 
 from geoetl.config.database import DatabaseTarget
-from geoetl.errors import SystemFault, TransientError
+from geoetl.errors import GeoEtlError, SystemFault, TransientError
 from geoetl.identity import IdentityUnavailable, postgres_password
 
 type Connection = psycopg.Connection[TupleRow]
@@ -67,6 +67,22 @@ def connect(target: DatabaseTarget, *, application_name: str, autocommit: bool =
             f"Connecting to {target} failed: {reason}.",
             hint="On this machine `geoetl local status` tells whether the database runs.",
         ) from exc
+
+
+def explain(error: Exception) -> GeoEtlError | None:
+    """What a database's error means to whoever gave the command, where nothing nearer to it could; None: it is none."""
+    if not isinstance(error, psycopg.Error):
+        return None
+    reason = str(error).strip()
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+        return SystemFault(
+            f"The database lacks a table of this version of geoetl: {reason}.",
+            code="schema-missing",
+            hint="`geoetl db status` shows what is missing; `geoetl db migrate` makes it, `redeploy` after a nuke.",
+        )
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return DatabaseUnavailable(f"The database went away, or had to give way: {reason}.")
+    return SystemFault(f"The database refused a statement: {type(error).__name__}: {reason}.", code="database-error")
 
 
 @contextmanager

@@ -156,3 +156,11 @@ def test_writers_that_take_turns_lose_nothing(catalogue: Catalogue, business: Co
     with ThreadPoolExecutor(4) as writers:
         list(writers.map(write, range(4)))
     assert catalogue.list_collections()[0].item_count == 4 * 3 * 20
+
+
+def test_a_search_that_cannot_be_read_is_the_asker_s_to_mend(catalogue: Catalogue):
+    with pytest.raises(InvalidInput, match=r'"banana"') as caught:
+        catalogue.search({"datetime": "banana"})
+
+    assert caught.value.code == "bad-search"
+    assert "RFC 3339" in caught.value.hint

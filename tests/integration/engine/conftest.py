@@ -1,9 +1,15 @@
 """An engine on a fresh app database: real SQL, a broker in memory that nobody listens to, no worker."""
 
+import contextlib
+import io
+import os
+import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from kombu.entity import Exchange, Queue
@@ -13,6 +19,7 @@ from geoetl.backend.ledger import Claim
 from geoetl.backend.relay import Relay
 from geoetl.chains.definition import JobSpec
 from geoetl.chains.noop import Noop
+from geoetl.cli.main import main
 from geoetl.config import DatabaseTarget, Settings
 from geoetl.db.connections import DATABASE_ERRORS, ConnectionSource, SharedConnection
 from geoetl.engine.completion import complete_stage
@@ -26,6 +33,8 @@ from geoetl.engine.submit import Submission, submit
 from geoetl.models.noop import CountInput, WorkInput
 from geoetl.preflight.checks import Services as CheckServices
 
+#: Nobody answers there: what is to be sent waits in the outbox, as the tests want it.
+_BROKER = "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=k;SharedAccessKey=a2V5;UseDevelopmentEmulator=true;"
 _ACCOUNT = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a"
 
 
@@ -101,6 +110,46 @@ class Engine:
             assert claim, stage
             assert self.run(claim)
         return submission
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command came to."""
+
+    status: int
+    text: str
+    """Of both streams, in the order of a terminal."""
+
+
+@pytest.fixture
+def geoetl(app_db: DatabaseTarget, tmp_path: Path) -> Callable[..., Said]:
+    """Run the command on the database of the test."""
+    environ = {
+        "LOGNAME": "ada",
+        "GEOETL_HOME": str(tmp_path),
+        "GEOETL_BROKER__CONNECTION_STRING": _BROKER,
+        "GEOETL_STORAGE__BRONZE__CONNECTION_STRING": _ACCOUNT,
+        "GEOETL_STORAGE__SILVER__CONNECTION_STRING": _ACCOUNT,
+    }
+    for database, dbname in (("APP", app_db.dbname), ("BUSINESS", "other")):
+        target = {"HOST": app_db.host, "PORT": str(app_db.port), "USER": app_db.user, "DBNAME": dbname}
+        environ |= {f"GEOETL_DATABASE__{database}__{name}": value for name, value in target.items()}
+
+    def run(*words: str) -> Said:
+        shown, status = io.StringIO(), 0
+        with (
+            mock.patch.dict(os.environ, environ, clear=True),
+            mock.patch.object(sys, "argv", ["geoetl", *words]),
+            contextlib.redirect_stdout(shown),
+            contextlib.redirect_stderr(shown),
+        ):
+            try:
+                main()
+            except SystemExit as end:
+                status = int(end.code or 0)
+        return Said(status, shown.getvalue())
+
+    return run
 
 
 @pytest.fixture

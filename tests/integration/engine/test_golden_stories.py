@@ -1,24 +1,15 @@
 """What ``geoetl job`` says of jobs that did not go well: read by people who have never seen the code."""
 
-import contextlib
-import io
-import os
 import re
-import sys
-from unittest import mock
 
 import pytest
 
 from geoetl.chains.noop import Noop
-from geoetl.cli.main import main
 from geoetl.engine import control
 from geoetl.errors import BadData, TransientError
 from tests.goldens import compare
 from tests.integration.engine.conftest import claim_work
 
-ACCOUNT = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/a"
-#: Nobody answers there: what is to be sent waits in the outbox, as the tests want it.
-BROKER = "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=k;SharedAccessKey=a2V5;UseDevelopmentEmulator=true;"
 WORKERS = ("node-1-5f0c2a9e:118", "node-2-83b1d7c4:97")
 
 
@@ -37,35 +28,6 @@ rasterio.errors.RasterioIOError: b.tif, band 1: IReadBlock failed
 def ada(monkeypatch):
     """Who acts in every story."""
     monkeypatch.setenv("LOGNAME", "ada")
-
-
-@pytest.fixture
-def geoetl(app_db, tmp_path):
-    """Run the command on the database of the test; what a terminal shows, in an order that does not change."""
-    environ = {
-        "LOGNAME": "ada",
-        "GEOETL_HOME": str(tmp_path),
-        "GEOETL_BROKER__CONNECTION_STRING": BROKER,
-        "GEOETL_STORAGE__BRONZE__CONNECTION_STRING": ACCOUNT,
-        "GEOETL_STORAGE__SILVER__CONNECTION_STRING": ACCOUNT,
-    }
-    for database, dbname in (("APP", app_db.dbname), ("BUSINESS", "other")):
-        target = {"HOST": app_db.host, "PORT": str(app_db.port), "USER": app_db.user, "DBNAME": dbname}
-        environ |= {f"GEOETL_DATABASE__{database}__{name}": value for name, value in target.items()}
-
-    def run(*words: str) -> str:
-        shown = io.StringIO()
-        with (
-            mock.patch.dict(os.environ, environ, clear=True),
-            mock.patch.object(sys, "argv", ["geoetl", *words]),
-            contextlib.redirect_stdout(shown),
-            contextlib.redirect_stderr(shown),
-            contextlib.suppress(SystemExit),
-        ):
-            main()
-        return shown.getvalue()
-
-    return run
 
 
 JOB = "0123456789abcdef0123456789abcdef"
@@ -93,7 +55,7 @@ def tell(geoetl):
 
     def tell(job_id: str, word: str, *more: str) -> None:
         words = (word, job_id[:12], *more)
-        story.append(steady(f"$ geoetl job {' '.join(words)}\n{geoetl('job', *words)}", job_id))
+        story.append(steady(f"$ geoetl job {' '.join(words)}\n{geoetl('job', *words).text}", job_id))
 
     tell.compare = lambda name: compare(name, "\n".join(story))
     return tell

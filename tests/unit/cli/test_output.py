@@ -56,6 +56,16 @@ def test_square_brackets_of_a_message_are_not_taken_for_markup(capsys):
     assert "Error [corrupt-block]: block [3, 4] of [bold]x[/bold]" in capsys.readouterr().err
 
 
+def test_square_brackets_of_a_cell_are_not_taken_for_markup(capsys):
+    output.table("blob", "state", rows=[("scene[final].tif", output.colored("failed")), ("a[/b].tif", "[red]x")])
+
+    printed = capsys.readouterr().out
+    assert [line.split() for line in printed.splitlines()[1:]] == [
+        ["scene[final].tif", "failed"],
+        ["a[/b].tif", "[red]x"],
+    ]
+
+
 def test_everything_becomes_json():
     value = {
         "at": dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
