@@ -131,7 +131,7 @@ def provision_steps(layout: Layout) -> tuple[Step, ...]:
 
 
 def provision_script(layout: Layout) -> str:
-    """What `provision` would run, for psql: to be read, or run by an administrator. Passwords are not in it."""
+    """What `provision` would run, for psql: to be read, or run by an administrator. It sets no password."""
     lines = ["-- Run with psql, as the server's administrator, in its database postgres.", "\\set ON_ERROR_STOP on"]
     place = "server"
     names = {"server": "postgres", "app": layout.app_db, "business": layout.business_db}
@@ -147,7 +147,9 @@ def provision_script(layout: Layout) -> str:
             absent = f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = {exists})"
             lines.append(f"SELECT {literal} {absent} \\gexec")
         elif step.secret:
-            lines.append(f"{text}'***';  -- set it yourself: psql's \\password hashes it")
+            # A comment: whoever runs the script would set whatever stands here for a password.
+            role = sql.Identifier(step.secret[0]).as_string(None)
+            lines += ["-- This script sets none. In psql, this asks for it and sends a hash:", f"-- \\password {role}"]
         else:
             lines += ["BEGIN;", text if text.endswith(";") else f"{text};", "COMMIT;"]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from geoetl.local.postgres import find_programs
 from tests.stack import TestDatabases
 
 LAYOUT = Layout(app_db="prov_app", business_db="prov_business", app="prov_app", migrator="prov_owner", worker="prov_w")
+WITH_PASSWORD = replace(LAYOUT, passwords={"prov_w": SecretStr("top-secret")})
 
 
 def settings(admin: DatabaseTarget, *, layout: Layout = LAYOUT) -> DatabaseSettings:
@@ -61,15 +63,8 @@ def test_provision_then_migrate_makes_a_ready_installation(admin: DatabaseTarget
 
 def test_the_printed_script_does_the_same(admin: DatabaseTarget, tmp_path: Path):
     ours = settings(admin)
-    script = tmp_path / "provision.sql"
-    script.write_text(provision_script(Layout.of(ours)))
     for _ in range(2):
-        subprocess.run(
-            [str(find_programs() / "psql"), "-X", "-q", "-h", admin.host, "-U", admin.user, "-f", script, "postgres"],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "PGPORT": str(admin.port)},
-        )
+        _run_script(admin, Layout.of(ours), tmp_path)
     upgrade(ours)
     assert app_status(ours.app).is_nukeable
     assert business_status(ours.business, owner=ours.business_owner).is_ready
@@ -78,21 +73,37 @@ def test_the_printed_script_does_the_same(admin: DatabaseTarget, tmp_path: Path)
 
 
 def test_passwords_are_set_and_never_printed(admin: DatabaseTarget):
-    layout = Layout.of(settings(admin).model_copy(update={}))
-    with_password = Layout(
-        app_db=layout.app_db,
-        business_db=layout.business_db,
-        app=layout.app,
-        migrator=layout.migrator,
-        worker=layout.worker,
-        passwords={"prov_w": SecretStr("top-secret")},
+    assert "top-secret" not in provision_script(WITH_PASSWORD) + repr(WITH_PASSWORD)
+    provision(admin, WITH_PASSWORD)
+    assert (_hash(admin) or "").startswith("SCRAM-SHA-256$")
+
+
+def test_the_printed_script_leaves_passwords_alone(admin: DatabaseTarget, tmp_path: Path):
+    _run_script(admin, WITH_PASSWORD, tmp_path)
+    assert _hash(admin) is None
+    provision(admin, WITH_PASSWORD)
+    before = _hash(admin)
+    _run_script(admin, WITH_PASSWORD, tmp_path)
+    assert _hash(admin) == before
+    assert '\n-- \\password "prov_w"' in provision_script(WITH_PASSWORD)
+
+
+def _run_script(admin: DatabaseTarget, layout: Layout, folder: Path) -> None:
+    script = folder / "provision.sql"
+    script.write_text(provision_script(layout))
+    subprocess.run(
+        [str(find_programs() / "psql"), "-X", "-q", "-h", admin.host, "-U", admin.user, "-f", script, "postgres"],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PGPORT": str(admin.port)},
     )
-    assert "top-secret" not in provision_script(with_password) + repr(with_password)
-    provision(admin, with_password)
+
+
+def _hash(admin: DatabaseTarget) -> str | None:
     with connect(admin, application_name="tests") as connection:
         row = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'prov_w'").fetchone()
     assert row is not None
-    assert row[0].startswith("SCRAM-SHA-256$")
+    return row[0]
 
 
 def test_roles_of_an_identity_are_made_by_azures_function(admin: DatabaseTarget):
