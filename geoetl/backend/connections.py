@@ -11,6 +11,17 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from geoetl.backend.ledger import Connection
 
+#: What an URL may say otherwise. A network that goes silent ends a session after 20 s, within a claim's lease: Linux by
+#: itself would wait for a quarter of an hour for a statement to arrive, and two hours for its answer.
+#: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES-IDLE
+_DEFAULTS = {
+    "application_name": "celery",
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
 
 class UrlConnections:
     """Callable that hands each thread of each process its own open connection, in autocommit mode.
@@ -27,8 +38,7 @@ class UrlConnections:
             conninfo: A libpq URL or ``key=value`` string.
             prepare: Let psycopg prepare statements it sees often; not behind a pooler in transaction mode.
         """
-        parts = conninfo_to_dict(conninfo)
-        parts.setdefault("application_name", "celery")
+        parts = _DEFAULTS | conninfo_to_dict(conninfo)
         self._conninfo = make_conninfo("", **parts)
         self._parts = parts
         self._prepare = prepare

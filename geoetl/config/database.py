@@ -6,6 +6,12 @@ from pydantic import Field, SecretStr, model_validator
 
 from geoetl.config.section import Section
 
+#: A network that goes silent ends a session after 20 s, whether a statement is on its way or an answer is awaited.
+#: Linux by itself would wait a quarter of an hour, or two hours. Within a lease of the default length, so that a worker
+#: hears of it. The count matters where a system has no user timeout; Unix sockets ignore all four.
+#: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES-IDLE
+_SILENCE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+
 type SslMode = Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
 
 
@@ -46,6 +52,7 @@ class DatabaseTarget(Section):
             "sslmode": self.sslmode,
             "connect_timeout": self.connect_timeout_s,
             "application_name": application_name,
+            **_SILENCE,
         }
         return " ".join(f"{name}={_quote(str(value))}" for name, value in parts.items() if value != "")
 

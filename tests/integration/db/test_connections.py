@@ -1,9 +1,14 @@
 import os
+import select
+import socket
 import threading
+from collections.abc import Generator
 
 import pytest
 
+from geoetl.backend.connections import UrlConnections
 from geoetl.config import DatabaseTarget
+from geoetl.config.worker import WorkerSettings
 from geoetl.db.connections import (
     ConnectionSource,
     DatabaseRefused,
@@ -130,3 +135,50 @@ def test_losing_the_connection_in_a_query_is_unavailable(source: ConnectionSourc
         database_errors("read the jobs"),
     ):
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+@pytest.fixture
+def over_tcp(app_db: DatabaseTarget) -> Generator[DatabaseTarget]:
+    """The database of ``app_db`` behind a port of this machine, for one session."""
+
+    def pass_on() -> None:
+        client, _ = server.accept()
+        with client, socket.socket(socket.AF_UNIX) as behind:
+            behind.connect(f"{app_db.host}/.s.PGSQL.{app_db.port}")
+            while True:
+                for source in select.select([client, behind], [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    (behind if source is client else client).sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=pass_on)
+        thread.start()
+        port = server.getsockname()[1]
+        yield app_db.model_copy(update={"host": "127.0.0.1", "port": port, "sslmode": "disable"})
+        thread.join(30)
+
+
+@pytest.mark.parametrize("of_a_url", [False, True], ids=["settings", "url"])
+def test_a_network_that_goes_silent_is_noticed_within_a_lease(over_tcp: DatabaseTarget, of_a_url: bool):
+    """The kernel keeps the promise, and a proxy's kernel answers for the proxy: what it was told is looked at."""
+    url = f"postgresql://{over_tcp.user}@127.0.0.1:{over_tcp.port}/{over_tcp.dbname}?sslmode=disable"
+    source = UrlConnections(url) if of_a_url else ConnectionSource(over_tcp, application_name="tests")
+    with socket.socket(fileno=os.dup(source().fileno())) as session:
+        told = {
+            name: session.getsockopt(level, getattr(socket, name))
+            for level, name in (
+                (socket.SOL_SOCKET, "SO_KEEPALIVE"),
+                (socket.IPPROTO_TCP, "TCP_KEEPIDLE"),
+                (socket.IPPROTO_TCP, "TCP_KEEPINTVL"),
+                (socket.IPPROTO_TCP, "TCP_KEEPCNT"),
+                (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT"),
+            )
+        }
+    source.close()
+    lease_s = WorkerSettings().lease_s
+    assert told["SO_KEEPALIVE"] == 1
+    # An answer is waited for; a statement was sent and not even received.
+    assert told["TCP_KEEPIDLE"] + told["TCP_KEEPINTVL"] * told["TCP_KEEPCNT"] <= lease_s
+    assert 0 < told["TCP_USER_TIMEOUT"] < lease_s * 1000
