@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,7 +21,9 @@ type Connection = psycopg.Connection[TupleRow]
 #: libpq keeps no SQLSTATE of a refused connection, so the server's own words decide. Anything else may pass.
 _REFUSED_FOR_GOOD = re.compile(
     r"password authentication failed|no password supplied|does not exist|is not permitted to log in"
-    r"|no pg_hba\.conf entry|permission denied for database|does not support SSL|could not translate host name"
+    r"|no pg_hba\.conf entry|permission denied for database|does not support SSL"
+    # psycopg asks for the address itself. Only this answer says that there is none; others mean that nobody could tell.
+    rf"|failed to resolve host .*\[Errno {socket.EAI_NONAME}\]"
 )
 
 
@@ -31,7 +34,7 @@ class DatabaseUnavailable(TransientError):
 
 
 class DatabaseRefused(SystemFault):
-    """The database answered, and refuses this role, password or database name."""
+    """The database answered, and refuses this role, password or database name; or nobody knows its host."""
 
     default_code = "database-refused"
 
@@ -45,7 +48,7 @@ def connect(target: DatabaseTarget, *, application_name: str, autocommit: bool =
 
     Raises:
         DatabaseUnavailable: The server is away, starting, stopping or full; or there is no token to sign in with.
-        DatabaseRefused: The server refuses this role, password or database name.
+        DatabaseRefused: The server refuses this role, password or database name, or the host's name is unknown.
     """
     try:
         # A token is asked for at each connect, and matters only then: sessions outlive it.

@@ -128,6 +128,31 @@ def test_a_database_that_does_not_exist_is_refused_for_good(app_db: DatabaseTarg
     assert not caught.value.retryable
 
 
+def _resolution_fails(code: int):
+    """A system that cannot tell the address of any host."""
+
+    def getaddrinfo(*args: object, **kwargs: object) -> list[object]:
+        raise socket.gaierror(code, "so says the system")
+
+    return getaddrinfo
+
+
+def test_a_host_that_nobody_knows_is_refused_for_good(app_db: DatabaseTarget, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(socket, "getaddrinfo", _resolution_fails(socket.EAI_NONAME))
+    with pytest.raises(DatabaseRefused, match="resolve host 'misspelt'") as caught:
+        connect(app_db.model_copy(update={"host": "misspelt"}), application_name="tests")
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("code", [socket.EAI_AGAIN, socket.EAI_NODATA, socket.EAI_FAIL])
+def test_names_that_cannot_be_looked_up_now_may_be_later(
+    code: int, app_db: DatabaseTarget, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(socket, "getaddrinfo", _resolution_fails(code))
+    with pytest.raises(DatabaseUnavailable):
+        connect(app_db.model_copy(update={"host": "away"}), application_name="tests")
+
+
 def test_losing_the_connection_in_a_query_is_unavailable(source: ConnectionSource):
     connection = source()
     with (
