@@ -30,8 +30,9 @@ class Demand:
         """Of a worker with so many children.
 
         App: one for each child and one for heartbeat and stand-by relay. Three more for what only one worker does at a
-        time, but any may come to do: one while its relay leads, two for moments while that does its chores or a lost
-        child is reported. Business: one for each child, opened by the first task that publishes.
+        time, but any may come to do: one while its relay leads, two for moments while that does its chores or a child
+        is reported that was lost, or is ended for want of memory. Business: one for each child, opened by the first
+        task that publishes.
         """
         return cls(app=children + 4, business=children)
 

@@ -9,6 +9,7 @@ from billiard.exceptions import WorkerLostError
 from celery.utils.log import get_logger
 
 from geoetl.backend.bootsteps import active_requests
+from geoetl.backend.connections import close_mine
 from geoetl.backend.ledger import owner
 from geoetl.config.worker import WorkerSettings
 from geoetl.engine.failures import MEMORY_HINT
@@ -30,10 +31,11 @@ def watch_memory(settings: WorkerSettings) -> MemoryWatch:
 def end_largest(app: Any, watch: MemoryWatch, found: str) -> bool:
     """End the process that exceeds most what its task was expected to need; whether one was.
 
-    Its task goes back first, with the reason: the pool, which replaces the process, only knows that it died.
+    Its task goes back first, with the reason: the pool, which replaces the process, only knows that it died. While
+    memory is tight this is asked ten times a second, so looking takes the session that is there.
     """
     pids = {(request.id, owner(request.worker_pid)): request.worker_pid for request in active_requests()}
-    known = {each.live: each for each in expected(app.connections(), pids)}
+    known = {each.live: each for each in expected(app.services.pulse(), pids)}
     workers = {
         pid: Worker(pid, private_bytes(pid), (known[live].memory_bytes or 0) if live in known else 0)
         for live, pid in pids.items()
@@ -44,7 +46,10 @@ def end_largest(app: Any, watch: MemoryWatch, found: str) -> bool:
         return False
     live = next(live for live, pid in pids.items() if pid == victim.pid)
     if live in known:
-        app.services.ledger.lost(*live, _error(known[live], victim, found))
+        try:
+            app.services.ledger.lost(*live, _error(known[live], victim, found))
+        finally:
+            close_mine(app.connections)
     log.warning("process ended for want of memory task=%s pid=%s: %s", live[0], victim.pid, found)
     with contextlib.suppress(ProcessLookupError):
         os.kill(victim.pid, signal.SIGKILL)

@@ -1,13 +1,22 @@
 """A task is claimed when there is memory for it; where there is none it waits, and no attempt is spent."""
 
-import pytest
+import subprocess
+import threading
+from types import SimpleNamespace
 
+import pytest
+from celery.worker import state as worker_state
+
+from geoetl.backend.ledger import owner
 from geoetl.chains.noop import Noop
 from geoetl.engine import ledger as ledger_module
 from geoetl.engine.failures import out_of_memory
 from geoetl.engine.heartbeat import expected
 from geoetl.engine.ledger import StageLedger
 from geoetl.resources.memory_room import MemoryRoom
+from geoetl.resources.memory_watch import MemoryWatch
+from geoetl.worker.memory import end_largest
+from tests.integration.engine.conftest import eventually
 
 MIB = 2**20
 
@@ -99,3 +108,45 @@ def test_a_lost_process_is_explained(engine, large_task):
 
     ((_, data),) = events(engine, "task retried")
     assert (data["code"], data["message"].rpartition(". ")[2]) == ("out-of-memory", "It was signal 9.")
+
+
+@pytest.fixture
+def child(engine, large_task, monkeypatch):
+    """A process that has claimed a task, as the worker's main process knows it."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            claim = engine.claim(large_task[0], owner(process.pid))
+            request = SimpleNamespace(id=claim.task_id, worker_pid=process.pid)
+            monkeypatch.setattr(worker_state, "active_requests", [request])
+            yield process
+            claim.facts.share.release()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("is_machine", [False, True], ids=["one is ended", "nobody is ended"])
+def test_the_watch_over_memory_holds_no_session(engine, child, is_machine):
+    """On a bare machine nobody is ended who takes what was expected; and there is a look every tenth of a second."""
+    group = SimpleNamespace(limit_bytes=MIB, is_machine=is_machine, oom_kills=lambda: 0)
+    app = SimpleNamespace(services=engine.services, connections=engine.services.connections)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'engine-test'"
+    engine.services.pulse()
+    before = engine.sql(sessions)
+    ended: list[bool] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        ended.append(end_largest(app, MemoryWatch(group, group.limit_bytes), "it is tight"))
+        done.wait(30)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    eventually(lambda: ended)
+    try:
+        eventually(lambda: engine.sql(sessions) == before, within_s=5)
+    finally:
+        done.set()
+        thread.join()
+        engine.services.pulse.close()
+    assert ended == [not is_machine]
+    assert [data["code"] for _, data in events(engine, "task retried")] == ["out-of-memory"] * ended.count(True)
