@@ -9,6 +9,8 @@ from geoetl.backend.queries import load_queries
 
 TASKS = load_queries("geoetl.engine.sql", "tasks.sql")
 OUTBOX = load_queries("geoetl.backend.sql", "outbox.sql")
+VIEWS = load_queries("geoetl.engine.sql", "views.sql")
+METRICS = load_queries("geoetl.engine.sql", "metrics.sql")
 
 #: Rows that a statement may look at; there are a thousand that it is not about.
 FEW = 100
@@ -87,6 +89,52 @@ def test_of_the_first_messages_of_an_outbox_that_was_empty(crowd):
     crowd.sql("INSERT INTO geoetl.outbox (source, ref) SELECT 'task', gen_random_uuid() FROM generate_series(1, 10000)")
 
     assert rows_seen(crowd, OUTBOX["take_due"], limit=10) < FEW
+
+
+@pytest.fixture
+def history(engine):
+    """Many jobs that ended yesterday, each after two runs of one stage."""
+    engine.sql(
+        """
+        INSERT INTO geoetl.job (id, job_type, definition_version, spec, facts, created_at)
+        SELECT encode(sha256(n::text::bytea), 'hex'), 'noop', 1, '{}', '{}', now() - make_interval(days => 1, secs => n)
+        FROM generate_series(1, %s) n
+        """,
+        CROWD,
+    )
+    for no in (1, 2):
+        engine.sql(
+            """
+            WITH runs AS (
+                INSERT INTO geoetl.run (id, job_id, no, state, stage_count, created_at, finished_at)
+                SELECT gen_random_uuid(), id, %s, 'completed', 1, created_at, created_at FROM geoetl.job
+                RETURNING id, created_at
+            )
+            INSERT INTO geoetl.stage (run_id, no, name, state, size, remaining, callback_id, created_at, finished_at)
+            SELECT id, 0, 'count', 'completed', 1, 0, gen_random_uuid(), created_at, created_at FROM runs
+            """,
+            no,
+        )
+    engine.sql("UPDATE geoetl.job j SET current_run = r.id FROM geoetl.run r WHERE r.job_id = j.id AND r.no = 2")
+    for table in ("job", "run", "stage"):
+        engine.sql(f"ANALYZE geoetl.{table}")
+    return engine
+
+
+@pytest.mark.parametrize("job_type", [None, "noop"])
+@pytest.mark.parametrize("state", [None, "completed"])
+def test_of_the_newest_jobs_among_many(history, state, job_type):
+    assert rows_seen(history, VIEWS["list_jobs"], state=state, job_type=job_type, limit=20) < FEW
+
+
+def test_of_the_one_job_whose_id_begins_with_a_word(history):
+    ((prefix,),) = history.sql("SELECT left(id, 12) FROM geoetl.job LIMIT 1")
+
+    assert rows_seen(history, VIEWS["find_jobs"], prefix=prefix) < FEW
+
+
+def test_of_the_stages_that_ended_lately(history):
+    assert rows_seen(history, METRICS["stage_seconds"]) < FEW
 
 
 def test_only_statements_about_its_first_column_can_use_a_partial_index(engine):
