@@ -25,11 +25,9 @@ def tasks(
     job = client.get_job(job_id)
     wanted = TaskState.FAILED if failed else state
     stages = {each.no: each.name for each in job.status().stages}
-    found = [
-        task
-        for task in job.tasks()
-        if wanted in {None, task.state} and (not stage or stages.get(task.stage_no) == stage)
-    ]
+    # The table has no column for results.
+    listed = job.tasks(states=None if wanted is None else [wanted], results=as_json)
+    found = [task for task in listed if not stage or stages.get(task.stage_no) == stage]
     if as_json:
         output.print_json(found)
         return

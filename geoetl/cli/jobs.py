@@ -61,11 +61,10 @@ def list_jobs(
 def status(job_id: JobId, as_json: AsJson = False) -> None:
     """Show a job, its stages and the tasks that are running or have failed."""
     job = client.get_job(job_id)
-    found, tasks = job.status(), job.tasks()
     if as_json:
-        output.print_json({"status": found, "tasks": tasks})
+        output.print_json({"status": job.status(), "tasks": job.tasks()})
     else:
-        print_status(found, tasks)
+        print_status(job.status(), _notable(job))
 
 
 @app.command()
@@ -152,11 +151,16 @@ def follow(job: Job, *, timeout_s: float | None = None, as_json: bool = False) -
     if as_json:
         output.print_json({"status": job.status(), "tasks": job.tasks()})
     else:
-        print_status(job.status(), job.tasks())
+        print_status(job.status(), _notable(job))
+
+
+def _notable(job: Job) -> list[TaskStatus]:
+    """The tasks that a person hears of: there may be ten thousand others."""
+    return job.tasks(states=(TaskState.RUNNING, TaskState.FAILED), results=False)
 
 
 def print_status(found: JobStatus, tasks: list[TaskStatus]) -> None:
-    """A job as people read it, and what they can do about it."""
+    """A job as people read it, with its tasks that run or failed, and what they can do about it."""
     job = found.summary
     took = output.ago(_seconds(job.created_at, job.finished_at))
     output.say(
@@ -170,7 +174,7 @@ def print_status(found: JobStatus, tasks: list[TaskStatus]) -> None:
         output.say(_stage_line(stage))
     for no in range(len(found.stages), 0 if found.pruned_at else job.stage_count):
         output.say(f"  {no + 1}. not started")
-    _print_notable([task for task in tasks if task.state in {TaskState.RUNNING, TaskState.FAILED}])
+    _print_notable(tasks)
     if job.error:
         output.say(f"\n[red]{job.error['code']}[/red] {output.plain(job.error['message'])}")
         if job.error.get("hint"):

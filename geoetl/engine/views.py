@@ -1,6 +1,6 @@
 """Reading jobs: status, lists, tasks and events."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
@@ -76,9 +76,19 @@ def job_status(conn: Connection, job_id: JobId) -> JobStatus:
     return JobStatus(summary, spec=row[12], result=row[11], deadline=row[13], pruned_at=row[14], stages=stages)
 
 
-def tasks(conn: Connection, run_id: RunId) -> list[TaskStatus]:
-    """Tasks of a run by stage and index; callbacks are left out."""
-    return [TaskStatus.of(row) for row in conn.execute(SQL["tasks"], {"run_id": run_id})]
+def tasks(
+    conn: Connection, run_id: RunId, *, states: Collection[TaskState] | None = None, results: bool = True
+) -> list[TaskStatus]:
+    """Tasks of a run by stage and index; callbacks are left out unless they failed.
+
+    Args:
+        conn: To the app database.
+        run_id: The run.
+        states: Only tasks in one of these; None: all.
+        results: Read what they returned, which may be most of what there is to read.
+    """
+    params = {"run_id": run_id, "states": None if states is None else list(states), "results": results}
+    return [TaskStatus.of(row) for row in conn.execute(SQL["tasks"], params)]
 
 
 def events(conn: Connection, run_id: RunId, *, after: int = 0) -> Iterator[Event]:

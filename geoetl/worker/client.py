@@ -1,7 +1,7 @@
 """The public Python API: submit a job, follow it, look at it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from geoetl.engine.submit import Submission
 from geoetl.engine.submit import submit as submit_job
 from geoetl.errors import GeoEtlError
 from geoetl.models.refs import JobId, RunId
-from geoetl.models.states import JobState
+from geoetl.models.states import JobState, TaskState
 from geoetl.worker.app import create_app
 from geoetl.worker.patience import patiently
 
@@ -69,9 +69,14 @@ class Job:
         """State of the job, of its current run and of its stages."""
         return views.job_status(self._services.connections(), self.id)
 
-    def tasks(self) -> list[TaskStatus]:
-        """Tasks of the current run."""
-        return views.tasks(self._services.connections(), self._run_id())
+    def tasks(self, *, states: Collection[TaskState] | None = None, results: bool = True) -> list[TaskStatus]:
+        """Tasks of the current run.
+
+        Args:
+            states: Only tasks in one of these; None: all.
+            results: With what they returned; without, `result` is None.
+        """
+        return views.tasks(self._services.connections(), self._run_id(), states=states, results=results)
 
     def task(self, word: str) -> TaskDetail:
         """One task of the current run with its input and attempts: by number (``2.1``), beginning of its id, or label.

@@ -30,9 +30,11 @@ ORDER BY s.no
 -- tasks --
 -- Callbacks only where they failed: then they are why the job did.
 SELECT t.stage_no, t.idx, t.id, t.name, t.label, t.queue, t.reason, t.state, t.attempt, t.max_attempts, t.worker,
-       t.started_at, t.finished_at, t.error, t.result,
+       t.started_at, t.finished_at, t.error, CASE WHEN %(results)s THEN t.result END,
        CASE WHEN t.state = 'running' AND t.progress[1] = t.attempt THEN t.progress[2:3] END
-FROM geoetl.task t WHERE t.run_id = %(run_id)s AND (t.idx >= 0 OR t.state = 'failed')
+FROM geoetl.task t
+WHERE t.run_id = %(run_id)s AND (t.idx >= 0 OR t.state = 'failed')
+  AND (%(states)s::text[] IS NULL OR t.state = ANY (%(states)s))
 ORDER BY t.stage_no, t.idx
 
 -- task --

@@ -10,7 +10,8 @@ from geoetl.engine import control, views
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.preview import preview
 from geoetl.errors import InvalidInput, NotFound
-from geoetl.models.states import JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, JobState
+from geoetl.models.states import JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, JobState, TaskState
+from geoetl.worker.client import Job
 
 
 def test_a_submit_writes_job_run_stage_tasks_and_one_bell_a_task(engine):
@@ -155,3 +156,20 @@ def test_a_message_says_what_its_task_works_on(engine):
 
     assert headers["argsrepr"] == "number 0"
     assert literal_eval(headers["kwargsrepr"]) == {"stage": "work", "job": submission.job_id[:12]}
+
+
+def test_tasks_are_read_by_state_and_without_results_where_nobody_looks_at_them(engine):
+    submission = engine.start_work_stage()
+    claims = [engine.claim(task_id) for task_id in engine.task_ids(1)[:2]]
+    assert engine.run(claims[0])
+    job = Job(submission.job_id, engine.services)
+
+    notable = job.tasks(states=(TaskState.RUNNING, TaskState.FAILED), results=False)
+    assert [(task.id, task.state) for task in notable] == [(claims[1].task_id, TaskState.RUNNING)]
+
+    finished = {task.id: task for task in job.tasks(states=[TaskState.SUCCEEDED])}
+    assert finished[claims[0].task_id].result == {"square": 0}
+    listed = {task.id: task for task in job.tasks(states=[TaskState.SUCCEEDED], results=False)}
+    assert listed.keys() == finished.keys()
+    assert {task.result for task in listed.values()} == {None}
+    assert len(job.tasks()) == 4
