@@ -1,11 +1,12 @@
 """Publication: products become visible, searchable and recorded in one transaction, or not at all."""
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import batched
 from typing import cast
 
 import psycopg
+from psycopg.errors import UniqueViolation
 
 from geoetl.db.collections import create_collection as make_collection
 from geoetl.db.collections import has_collection
@@ -82,7 +83,9 @@ class PostgresPublisher:
                 )
                 lock_collection(connection, collection, timeout_s=self._lock_timeout_s)
                 if create_collection and not has_collection(connection, collection):
-                    make_collection(connection, CollectionDefinition(id=collection, description=collection))
+                    # Who makes one by hand holds no lock, and may commit first: then that one is used.
+                    with suppress(UniqueViolation), connection.transaction():
+                        make_collection(connection, CollectionDefinition(id=collection, description=collection))
                 # The token first: who is too late must not cost a load.
                 record_artefacts(connection, collection, publications, run_id=run_id, job_id=job_id, token=token)
                 if is_staged:

@@ -1,6 +1,7 @@
 """Publication on a real business database with pgSTAC."""
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,9 +10,11 @@ import pytest
 
 from geoetl.config import DatabaseTarget
 from geoetl.db.catalogue import Catalogue
+from geoetl.db.collections import create_collection
 from geoetl.db.connections import ConnectionSource, connect
 from geoetl.db.items import CollectionNotFound, lock_collection
 from geoetl.errors import GeoEtlError, InvalidInput, LeaseLost, SystemFault, TransientError
+from geoetl.models.catalogue import CollectionDefinition
 from geoetl.models.publication import Publication, PublicationToken
 from geoetl.models.refs import RunId
 from geoetl.publication.ledger import Ledger, Superseded
@@ -183,6 +186,37 @@ def test_waiting_too_long_for_the_collection_is_transient(
             publish(impatient, 1, ["a"])
     assert publish(impatient, 1, ["a"]) == ["a"]
     assert visible.runs("a") == {"a": "run-1"}
+
+
+@pytest.mark.parametrize("is_made", [True, False], ids=["committed", "rolled back"])
+def test_a_collection_that_somebody_makes_meanwhile_is_used_as_it_is(
+    publisher: PostgresPublisher, catalogue: Catalogue, business_db: DatabaseTarget, is_made: bool
+):
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        connect(business_db, application_name="by hand") as holder,
+        connect(business_db, application_name="looks on") as onlooker,
+    ):
+        with holder.transaction(force_rollback=not is_made):
+            create_collection(holder, CollectionDefinition(id="new", description="By hand."))
+            published = pool.submit(
+                publisher.publish,
+                "new",
+                publications("run-1", ["a"], "new"),
+                run_id=RunId("run-1"),
+                job_id="job",
+                token=PublicationToken(run_sequence=1, attempt=1),
+                create_collection=True,
+            )
+            until = time.monotonic() + 20
+            while onlooker.execute(waiting).fetchone() is None and not published.done():
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            assert not published.done()
+        assert published.result(30) == ["a"]
+    assert catalogue.get_collection("new")["description"] == ("By hand." if is_made else "new")
+    assert catalogue.has_item("new", "a")
 
 
 #: What goes wrong, as the body of a trigger that fires when the collection's extent is updated: after the load.
