@@ -1,6 +1,7 @@
-"""What the database says about the engine, as Prometheus metrics: asked when they are scraped, kept nowhere."""
+"""What the database says about the engine, as Prometheus metrics: asked when they are scraped."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -23,7 +24,7 @@ class EngineCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Metric]:
-        """All metrics, each from one statement."""
+        """All metrics."""
         conn = self._connections()
         yield self._table(conn, "tasks", "geoetl_tasks", "Tasks of open runs, by queue and state.", ["queue", "state"])
         yield self._table(
@@ -34,7 +35,7 @@ class EngineCollector(Collector):
         )
         yield from self._outbox(conn)
         events = CounterMetricFamily("geoetl_events", "Events of the audit trail, by what happened.", labels=["what"])
-        for what, count in conn.execute(SQL["events"]):
+        for what, count in self._events(conn):
             events.add_metric([what], count)
         yield events
         stages = GaugeMetricFamily(
@@ -46,6 +47,15 @@ class EngineCollector(Collector):
             stages.add_metric([job_type, stage, "0.5"], median)
             stages.add_metric([job_type, stage, "0.99"], p99)
         yield stages
+
+    @staticmethod
+    def _events(conn: Connection) -> list[tuple[Any, ...]]:
+        """Counts of all events, reading only those since the last scrape and of the last minutes."""
+        with conn.transaction():
+            # A statement of its own: the next one sees what was pruned while this one waited.
+            row = conn.execute(SQL["lock_horizon"]).fetchone()
+            conn.execute(SQL["move_horizon"], {"horizon": row[0] if row else 0})
+            return conn.execute(SQL["events"]).fetchall()
 
     @staticmethod
     def _table(conn: Connection, query: str, name: str, about: str, labels: list[str]) -> Metric:

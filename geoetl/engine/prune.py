@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from geoetl.backend.ledger import Connection
 from geoetl.backend.queries import load_queries
@@ -90,12 +91,14 @@ def _is_needed(services: Services, run: _Run) -> bool:
 
 
 def _prune_run(conn: Connection, run: _Run, *, age_s: float, is_needed: bool) -> Pruned:
-    params = {"run_id": run.id, "job_id": run.job_id, "age_s": age_s}
+    params: dict[str, Any] = {"run_id": run.id, "job_id": run.job_id, "age_s": age_s}
     with conn.transaction():
         conn.execute(JOBS["lock_job"], params)
         row = conn.execute(SQL["lock_ended"], params).fetchone()
         if row is None:
             return Pruned()
+        horizon = conn.execute(SQL["hold_horizon"]).fetchone()
+        params["horizon"] = horizon[0] if horizon else 0
         deleted = {block: conn.execute(SQL[block], params).rowcount for block in _DELETES}
         made = Pruned(tasks=deleted["delete_tasks"], events=deleted["delete_events"])
         # A newer run that began meanwhile is the one that answers.

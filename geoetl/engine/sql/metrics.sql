@@ -20,12 +20,27 @@ SELECT count(*) FILTER (WHERE parked_at IS NULL AND not_before <= now()),
        count(*) FILTER (WHERE parked_at IS NOT NULL)
 FROM geoetl.outbox
 
+-- lock_horizon --
+-- The last event that has been counted for good.
+SELECT event_id FROM geoetl.event_horizon FOR UPDATE
+
+-- move_horizon --
+-- Count for good what is older than five minutes: no transaction of ours takes so long to commit an event.
+WITH bound AS (
+    SELECT max(id) AS event_id FROM geoetl.event WHERE id > %(horizon)s AND at < now() - interval '5 minutes'
+), counted AS (
+    INSERT INTO geoetl.event_counted AS t (what, events)
+    SELECT e.what, count(*) FROM geoetl.event e, bound WHERE e.id > %(horizon)s AND e.id <= bound.event_id
+    GROUP BY e.what ORDER BY e.what
+    ON CONFLICT (what) DO UPDATE SET events = t.events + excluded.events
+)
+UPDATE geoetl.event_horizon h SET event_id = bound.event_id FROM bound WHERE bound.event_id IS NOT NULL
+
 -- events --
--- What happened, with what was pruned since.
 SELECT what, sum(events)::bigint FROM (
-    SELECT what, count(*) AS events FROM geoetl.event GROUP BY what
+    SELECT what, count(*) AS events FROM geoetl.event WHERE id > (SELECT event_id FROM geoetl.event_horizon) GROUP BY what
     UNION ALL
-    SELECT what, events FROM geoetl.event_pruned
+    SELECT what, events FROM geoetl.event_counted
 ) AS counted GROUP BY what
 
 -- stage_seconds --

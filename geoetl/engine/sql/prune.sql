@@ -23,12 +23,16 @@ WITH free AS MATERIALIZED (
 )
 DELETE FROM geoetl.outbox o USING free WHERE o.id = free.id
 
+-- hold_horizon --
+-- What lies behind it has been counted for the metrics, and it stays where it is until the commit.
+SELECT event_id FROM geoetl.event_horizon FOR SHARE
+
 -- delete_events --
 WITH gone AS (
-    DELETE FROM geoetl.event WHERE run_id = %(run_id)s RETURNING what
+    DELETE FROM geoetl.event WHERE run_id = %(run_id)s RETURNING id, what
 ), counted AS (
-    INSERT INTO geoetl.event_pruned AS t (what, events)
-    SELECT what, count(*) FROM gone GROUP BY what ORDER BY what
+    INSERT INTO geoetl.event_counted AS t (what, events)
+    SELECT what, count(*) FROM gone WHERE id > %(horizon)s GROUP BY what ORDER BY what
     ON CONFLICT (what) DO UPDATE SET events = t.events + excluded.events
 )
 SELECT what FROM gone

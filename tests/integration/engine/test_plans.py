@@ -6,6 +6,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.queries import load_queries
+from geoetl.engine.metrics import exposition
 
 TASKS = load_queries("geoetl.engine.sql", "tasks.sql")
 OUTBOX = load_queries("geoetl.backend.sql", "outbox.sql")
@@ -131,6 +132,22 @@ def test_of_the_one_job_whose_id_begins_with_a_word(history):
     ((prefix,),) = history.sql("SELECT left(id, 12) FROM geoetl.job LIMIT 1")
 
     assert rows_seen(history, VIEWS["find_jobs"], prefix=prefix) < FEW
+
+
+def test_of_the_events_since_the_last_scrape(history):
+    history.sql(
+        "INSERT INTO geoetl.event (at, run_id, what) SELECT now() - interval '1 day', gen_random_uuid(), 'task started'"
+        " FROM generate_series(1, %s)",
+        CROWD,
+    )
+    history.sql("ANALYZE geoetl.event")
+    first = exposition(history.services.connections)
+    ((horizon,),) = history.sql("SELECT event_id FROM geoetl.event_horizon")
+
+    assert rows_seen(history, METRICS["move_horizon"], horizon=horizon) < FEW
+    assert rows_seen(history, METRICS["events"]) < FEW
+    assert f'geoetl_events_total{{what="task started"}} {CROWD:.1f}' in first.splitlines()
+    assert exposition(history.services.connections) == first
 
 
 def test_of_the_stages_that_ended_lately(history):

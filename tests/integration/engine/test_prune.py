@@ -68,16 +68,27 @@ def test_an_old_job_goes_with_everything_it_had(engine, age, pruning):
     assert engine.submit(Noop(tasks=2)).outcome == "accepted", "nothing remembers it, so it runs again"
 
 
-def test_counts_of_events_never_fall(engine, age, pruning):
+@pytest.mark.parametrize("counted", ["before", "after", "half"])
+def test_counts_of_events_never_fall(engine, age, pruning, counted):
+    """Whether what is pruned has been counted for good by then, or not."""
     engine.submit(Noop(tasks=2))
     engine.work_off()
-    age(91)
     before = exposition(engine.services.connections)
+    if counted == "half":
+        engine.sql(
+            "UPDATE geoetl.event SET at = now() - interval '1 day' WHERE id <= (SELECT max(id) - 5 FROM geoetl.event)"
+        )
+    elif counted == "before":
+        engine.sql("UPDATE geoetl.event SET at = now() - interval '1 day'")
+    if counted != "after":
+        assert exposition(engine.services.connections) == before
+    age(91)
 
     pruning()
 
     told = [line for line in before.splitlines() if line.startswith("geoetl_events_total")]
     assert told
+    assert set(told) <= set(exposition(engine.services.connections).splitlines())
     assert set(told) <= set(exposition(engine.services.connections).splitlines())
 
 
