@@ -1,53 +1,28 @@
 """Publishes what the outbox holds. One relay leads at a time, the others stand by.
 
 Delete, publish, commit: a crash in between publishes again, which is harmless because every consumer is fenced.
+How a batch is sent, and what becomes of what cannot be: `geoetl.backend.dispatch`.
 """
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
-from uuid import UUID
+from dataclasses import dataclass, field
+from typing import Any
 
 from celery.utils.log import get_logger
-from kombu.exceptions import KombuError, OperationalError
 from kombu.messaging import Producer
 from psycopg.types.json import Jsonb
 
 from geoetl.backend.app import ConnectionFactory, OutboxCelery
 from geoetl.backend.chores import Chore, Chores
+from geoetl.backend.dispatch import Dispatch, MessageSource, MessagesRefused, Row
 from geoetl.backend.ledger import Connection
-from geoetl.backend.messages import Captured, Message, Outlet
+from geoetl.backend.messages import Captured, Message
 from geoetl.backend.queries import load_queries
 
 log = get_logger(__name__)
 SQL = load_queries("geoetl.backend.sql", "outbox.sql")
 CHANNEL = "geoetl_outbox"
-
-
-class MessageSource(Protocol):
-    """Builds the messages of outbox rows that only point at something."""
-
-    def messages(self, conn: Connection, refs: Sequence[UUID]) -> Mapping[UUID, Message]:
-        """Messages by ref; a ref that needs none any more is left out."""
-        ...
-
-    def published(self, conn: Connection, refs: Sequence[UUID]) -> None:
-        """Runs in the publishing transaction, after the publish."""
-        ...
-
-    def unpublishable(self, conn: Connection, ref: UUID, problem: str) -> None:
-        """The message of ``ref`` can never be sent: end what waits for it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    id: int
-    source: str
-    ref: UUID | None
-    envelope: dict[str, Any] | None
-    body: bytes | None
 
 
 def enqueue(conn: Connection, captured: Captured, *, not_before: Any = None) -> None:
@@ -82,6 +57,12 @@ def has_rung(conn: Connection, *, within_s: float) -> bool:
 
 #: Rows of the first of several batches; each is twice as large as the one before. Workers have work while it goes on.
 _FIRST_BATCH = 25
+
+
+@dataclass(slots=True)
+class _Done:
+    sent: int = 0
+    refused: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Relay:
@@ -120,6 +101,7 @@ class Relay:
         self.app = app
         self._standby = standby or app.connections
         self.sources = sources
+        self._dispatch = Dispatch(app, sources)
         self._chores = Chores(app, chores)
         self.limit = limit
         self.is_leading = threading.Event()
@@ -129,38 +111,42 @@ class Relay:
         """Publish everything that is due, as far as no other relay is at it; how many messages were sent.
 
         Raises:
+            MessagesRefused: Some queue takes none; its messages are kept, all others are sent.
             OSError, kombu and psycopg errors: The broker or the database is away; nothing is lost.
         """
         with self.app.producer_pool.acquire(block=True) as producer:
-            return self._publish_due(self.app.connections(), producer)
+            done = self._publish_due(self.app.connections(), producer)
+        if done.refused:
+            raise MessagesRefused(done.refused)
+        return done.sent
 
-    def _publish_due(self, conn: Connection, producer: Producer, stop: threading.Event | None = None) -> int:
-        sent = 0
+    def _publish_due(self, conn: Connection, producer: Producer, stop: threading.Event | None = None) -> _Done:
+        done = _Done()
         limit = min(_FIRST_BATCH, self.limit)
         while stop is None or not stop.is_set():
-            batch = self._publish_batch(conn, producer, limit)
-            sent += batch
             # Fewer than fit into a batch were all there was: what has been committed since rings for itself.
-            if batch < limit:
+            if self._publish_batch(conn, producer, limit, done) < limit:
                 break
             limit = min(2 * limit, self.limit)
-        return sent
+        return done
 
-    def _publish_batch(self, conn: Connection, producer: Producer, limit: int) -> int:
+    def _publish_batch(self, conn: Connection, producer: Producer, limit: int, done: _Done) -> int:
+        """How many rows were taken."""
         with conn.transaction():
             taken = conn.execute(SQL["take_due"], {"limit": limit}).fetchall()
-            rows = sorted((_Row(*row) for row in taken), key=lambda row: row.id)
+            rows = sorted((Row(*row) for row in taken), key=lambda row: row.id)
             if not rows:
                 return 0
-            messages = self._messages(conn, rows)
-            parked = self._send(conn, producer, rows, messages)
+            kept = self._dispatch.send(conn, producer, rows, self._messages(conn, rows))
             for name, source in self.sources.items():
-                refs = [row.ref for row in rows if row.source == name and row.ref and row.id not in parked]
+                refs = [row.ref for row in rows if row.source == name and row.ref and row.id not in kept.ids]
                 if refs:
                     source.published(conn, refs)
+        done.sent += len(rows) - len(kept.ids)
+        done.refused |= kept.refused
         return len(rows)
 
-    def _messages(self, conn: Connection, rows: Sequence[_Row]) -> dict[int, Message]:
+    def _messages(self, conn: Connection, rows: Sequence[Row]) -> dict[int, Message]:
         found: dict[int, Message] = {
             row.id: Message.restore(row.envelope or {}, bytes(row.body or b""))
             for row in rows
@@ -173,62 +159,10 @@ class Relay:
                 found |= {row.id: by_ref[row.ref] for row in wanted if row.ref and row.ref in by_ref}
         return found
 
-    def _send(
-        self, conn: Connection, producer: Producer, rows: Sequence[_Row], messages: Mapping[int, Message]
-    ) -> set[int]:
-        """Publish in one batch; after an error one by one, so that only the rows that are at fault are parked."""
-        away = self._broker_away()
-        producer.channel  # noqa: B018 - connects: what is wrong with the broker, or its URL, is no message's fault
-        outlet = Outlet(self.app, producer)
-        try:
-            with producer.batch():
-                for row in rows:
-                    if row.id in messages:
-                        outlet.publish(messages[row.id])
-        except away:
-            raise
-        except (KombuError, ValueError, TypeError, KeyError) as exc:
-            log.warning("batch refused, publishing one by one: %r", exc)
-        else:
-            return set()
-        parked: set[int] = set()
-        for row in rows:
-            if row.id not in messages:
-                continue
-            try:
-                outlet.publish(messages[row.id])
-            except away:
-                raise
-            except (KombuError, ValueError, TypeError, KeyError) as exc:
-                self._park(conn, row, repr(exc))
-                parked.add(row.id)
-        return parked
-
-    def _park(self, conn: Connection, row: _Row, problem: str) -> None:
-        log.error("message cannot be published, parked outbox=%s ref=%s: %s", row.id, row.ref, problem)
-        conn.execute(
-            SQL["park"],
-            {
-                "source": row.source,
-                "ref": row.ref,
-                "envelope": Jsonb(row.envelope) if row.envelope else None,
-                "body": row.body,
-                "problem": problem,
-            },
-        )
-        if row.ref and row.source in self.sources:
-            self.sources[row.source].unpublishable(conn, row.ref, problem)
-
-    def _broker_away(self) -> tuple[type[BaseException], ...]:
-        connection = self.app.connection_for_write()
-        errors = (*connection.recoverable_connection_errors, *connection.recoverable_channel_errors)
-        # kombu wraps what a transport raises while it connects.
-        return (*errors, OperationalError, OSError)
-
     # ------------------------------------------------------------------ the loop
     def run(self, stop: threading.Event) -> None:
         """Lead or stand by until ``stop`` is set. Survives restarts of the database and of the broker."""
-        away = (*self.app.database_errors, *self._broker_away())
+        away = (*self.app.database_errors, *self._dispatch.away)
         while not stop.is_set():
             try:
                 if not self._is_vacant():

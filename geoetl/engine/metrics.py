@@ -68,9 +68,14 @@ class EngineCollector(Collector):
     @staticmethod
     def _outbox(conn: Connection) -> Iterable[Metric]:
         row = conn.execute(SQL["outbox"]).fetchone()
-        due, lag_s, parked = row or (0, 0.0, 0)
+        due, lag_s, refused, parked = row or (0, 0.0, 0, 0)
         yield GaugeMetricFamily("geoetl_outbox_messages", "Messages that are due and not yet published.", value=due)
         yield GaugeMetricFamily("geoetl_outbox_lag_seconds", "How long the oldest of them has been due.", value=lag_s)
+        yield GaugeMetricFamily(
+            "geoetl_outbox_refused_messages",
+            "Messages that their queue refuses now.",
+            value=refused,
+        )
         yield GaugeMetricFamily("geoetl_outbox_parked_messages", "Messages that cannot be published.", value=parked)
 
 

@@ -12,6 +12,7 @@ from celery.utils.log import get_logger
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
+from geoetl.backend.dispatch import MessagesRefused
 from geoetl.backend.queries import load_queries
 from geoetl.chains.definition import JobDefinition, JobSpec
 from geoetl.chains.registry import definition_of
@@ -30,6 +31,10 @@ SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 #: Ten years: a slip of the keyboard is refused before the calendar ends.
 MAX_DEADLINE_S = 10 * 366 * 86400.0
 _BROKER_AWAY = "The broker cannot be reached now; the job starts when a worker or `geoetl relay` reaches it again."
+_QUEUE_REFUSES = (
+    "They are kept, and are sent within half a minute after the queue takes messages again, while a worker or"
+    " `geoetl relay` runs; `geoetl doctor` looks at the queues."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,8 @@ def submit(services: Services, spec: JobSpec, *, force: bool = False, deadline_s
         )
     plan, _ = prepare(services, spec)
     submission = _record(services, plan, plan.freeze(services.app, 0), force=force, deadline_s=deadline_s)
-    if submission.outcome == "accepted" and not ring(services):
-        return replace(submission, hint=_BROKER_AWAY)
+    if submission.outcome == "accepted" and (hint := ring(services)):
+        return replace(submission, hint=hint)
     if submission.outcome == "already running" and deadline_s is not None:
         return replace(submission, hint="It runs already, and keeps the deadline that it has.")
     return submission
@@ -200,15 +205,21 @@ def _answer(services: Services, draft: RunPlan, known: Submission, *, force: boo
     return replace(known, outcome="ended before", hint=hint)
 
 
-def ring(services: Services) -> bool:
-    """Publish what was just committed; False where the broker is away: the job is accepted, any relay sends later."""
+def ring(services: Services) -> str:
+    """Publish what was just committed.
+
+    Returns:
+        What keeps it back, if anything does: the job is accepted, and any relay sends later.
+    """
     try:
         services.relay.drain()
+    except MessagesRefused as exc:
+        return f"{exc} {_QUEUE_REFUSES}"
     except Exception as exc:
         # Whatever the broker's client raises: the job is committed, and saying otherwise would be wrong.
         log.info("job accepted, but its messages could not be sent yet; a relay will: %r", exc)
-        return False
-    return True
+        return _BROKER_AWAY
+    return ""
 
 
 def user() -> str:

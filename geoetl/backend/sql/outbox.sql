@@ -16,7 +16,7 @@ WITH due AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
 )
 DELETE FROM geoetl.outbox WHERE id = ANY (ARRAY(SELECT id FROM due))
-RETURNING id, source, ref, envelope, body
+RETURNING id, source, ref, envelope, body, dedupe
 
 -- next_due --
 -- Seconds until the next row is due; none where the outbox is empty.
@@ -26,6 +26,11 @@ SELECT extract(epoch FROM min(not_before) - now())::float8 FROM geoetl.outbox WH
 -- Put back a row that could not be published, out of the way.
 INSERT INTO geoetl.outbox (source, ref, envelope, body, parked_at, problem)
 VALUES (%(source)s, %(ref)s, %(envelope)s, %(body)s, now(), %(problem)s)
+
+-- put_back --
+-- A row whose queue refuses now: tried again later, by whoever relays then.
+INSERT INTO geoetl.outbox (source, ref, envelope, body, dedupe, not_before, problem)
+VALUES (%(source)s, %(ref)s, %(envelope)s, %(body)s, %(dedupe)s, now() + make_interval(secs => %(delay_s)s), %(problem)s)
 
 -- try_lead --
 -- One relay leads at a time; the lock ends with the session, so a dead leader is replaced at once.

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS geoetl.outbox (
     not_before timestamptz NOT NULL DEFAULT now(),
     -- A row that cannot be published is set aside, so that it never blocks the others.
     parked_at  timestamptz,
+    -- What was found; without parked_at: the queue refuses now, and the row is tried again.
     problem    text,
     CHECK (CASE source WHEN 'message' THEN envelope IS NOT NULL AND body IS NOT NULL ELSE ref IS NOT NULL END)
 );

@@ -14,9 +14,10 @@ WHERE t.state = 'ready' AND t.next_attempt_at <= now()
 GROUP BY t.queue
 
 -- outbox --
--- Messages that are due, how long the oldest has been, and messages that could not be published.
+-- Messages that are due, how long the oldest has been, messages whose queue refuses them, and those that never can be sent.
 SELECT count(*) FILTER (WHERE parked_at IS NULL AND not_before <= now()),
        coalesce(extract(epoch FROM now() - min(not_before) FILTER (WHERE parked_at IS NULL AND not_before <= now())), 0)::float8,
+       count(*) FILTER (WHERE parked_at IS NULL AND problem IS NOT NULL),
        count(*) FILTER (WHERE parked_at IS NOT NULL)
 FROM geoetl.outbox
 

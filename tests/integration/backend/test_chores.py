@@ -18,7 +18,7 @@ def broker_is_away(monkeypatch):
     def publish(*_args, **_kwargs):
         raise OperationalError("cannot reach the broker")
 
-    monkeypatch.setattr("geoetl.backend.relay.Outlet.publish", publish)
+    monkeypatch.setattr("geoetl.backend.dispatch.Outlet.publish", publish)
 
 
 def test_the_leader_does_its_chores(app):

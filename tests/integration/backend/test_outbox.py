@@ -203,7 +203,7 @@ def test_a_broker_that_is_away_parks_nothing(app, monkeypatch):
         def publish(*_args, **_kwargs):
             raise OperationalError("cannot reach the broker")
 
-        away.setattr("geoetl.backend.relay.Outlet.publish", publish)
+        away.setattr("geoetl.backend.dispatch.Outlet.publish", publish)
         with pytest.raises(OperationalError):
             Relay(app, sources={}).drain()
 

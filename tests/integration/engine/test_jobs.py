@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from geoetl.backend.dispatch import MessagesRefused
 from geoetl.chains.noop import Noop
 from geoetl.engine import control, views
 from geoetl.engine.messages import TaskMessages
@@ -173,3 +174,22 @@ def test_tasks_are_read_by_state_and_without_results_where_nobody_looks_at_them(
     assert listed.keys() == finished.keys()
     assert {task.result for task in listed.values()} == {None}
     assert len(job.tasks()) == 4
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (MessagesRefused({"standard": "it is disabled"}), "'standard' refuses messages: it is disabled."),
+        (OSError("no route"), "broker cannot be reached"),
+    ],
+)
+def test_a_submit_whose_messages_stay_behind_is_accepted_and_says_why(engine, problem, said):
+    def drain() -> int:
+        raise problem
+
+    engine.services.relay.drain = drain
+
+    submission = engine.submit(Noop(tasks=1))
+
+    assert submission.outcome == "accepted"
+    assert said in submission.hint

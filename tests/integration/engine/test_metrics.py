@@ -38,6 +38,16 @@ def test_the_age_of_a_queue_and_of_the_outbox_is_told(engine):
     assert 40 <= told["geoetl_outbox_lag_seconds"] < 50
 
 
+def test_messages_that_a_queue_refuses_are_told(engine):
+    engine.submit(Noop(tasks=1))
+    engine.sql("UPDATE geoetl.outbox SET not_before = now() + interval '30 seconds', problem = 'disabled'")
+
+    told = samples(engine)
+
+    assert (told["geoetl_outbox_messages"], told["geoetl_outbox_refused_messages"]) == (0, 1)
+    assert told["geoetl_outbox_parked_messages"] == 0
+
+
 def test_a_waiting_callback_of_a_running_stage_does_not_age_its_queue(engine):
     engine.submit(Noop(tasks=1))
     engine.claim(engine.task_ids()[0])
