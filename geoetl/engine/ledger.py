@@ -2,8 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +30,10 @@ LEDGER = "stage"
 #: Seconds for which a process waits for memory before it gives the message back. Long enough that a queue of large
 #: tasks is not stirred all the time, short beside any time limit, which goes on meanwhile.
 WAIT_FOR_MEMORY_S = 20.0
-#: Seconds, from and to, until a task is rung for again for which there was no memory.
+#: Seconds for which a process whose scratch folder is broken keeps a message before it gives the task back: it must not
+#: take more of them than the workers that could do the work.
+BROKEN_FOLDER_S = 5.0
+#: Seconds, from and to, until a task is rung for again that was not begun.
 _POSTPONE_S = (5.0, 10.0)
 
 
@@ -80,9 +84,14 @@ class StageLedger:
         wanted = self._connections().execute(SQL["wanted"], {"id": task_id}).fetchone()
         if wanted is None:
             return None
-        share = self._room.wait(wanted[0], within_s=WAIT_FOR_MEMORY_S)
+        try:
+            share = self._room.wait(wanted[0], within_s=WAIT_FOR_MEMORY_S)
+        except OSError as exc:
+            self._leave_to_others(task_id, owner, self._room.folder, exc)
+            return None
         if isinstance(share, NoRoom):
-            self._postpone(task_id, owner, share)
+            log.warning("no memory for a task, it is rung for later task=%s: %s", task_id, share)
+            self._postpone(task_id, owner, "task waits for memory", asdict(share))
             return None
         claim = None
         try:
@@ -92,12 +101,22 @@ class StageLedger:
                 share.release()
         return claim
 
-    def _postpone(self, task_id: str, owner: str, why: NoRoom) -> None:
-        delay_s = random.uniform(*_POSTPONE_S)  # noqa: S311 - not a secret
-        log.warning("no memory for a task, it is rung for later task=%s: %s", task_id, why)
-        self._connections().execute(
-            SQL["postpone"], {"id": task_id, "worker": owner, "delay_s": delay_s, "why": Jsonb(asdict(why))}
+    def _leave_to_others(self, task_id: str, owner: str, folder: Path, error: OSError) -> None:
+        log.error(
+            "the scratch folder cannot be used, its tasks are left to other workers folder=%s task=%s: %s."
+            " Mend it, or set GEOETL_RASTER__SCRATCH_DIR to a folder that can be written",
+            folder,
+            task_id,
+            error,
         )
+        time.sleep(BROKEN_FOLDER_S)
+        why = {"folder": str(folder), "error": str(error)}
+        self._postpone(task_id, owner, "task waits for a scratch folder", why)
+
+    def _postpone(self, task_id: str, owner: str, what: str, why: Mapping[str, Any]) -> None:
+        delay_s = random.uniform(*_POSTPONE_S)  # noqa: S311 - not a secret
+        params = {"id": task_id, "worker": owner, "delay_s": delay_s, "what": what, "why": Jsonb(dict(why))}
+        self._connections().execute(SQL["postpone"], params)
 
     def _claim(self, task_id: str, owner: str, *, most_bytes: int | None, share: Share | None = None) -> Claim | None:
         conn = self._connections()

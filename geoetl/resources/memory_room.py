@@ -44,20 +44,24 @@ class MemoryRoom:
 
     def __init__(self, folder: Path, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._folder = folder
+        self.folder = folder
+        """Where the shares of all its processes are."""
 
     def take(self, wanted_bytes: int) -> Share | NoRoom:
         """Promise memory, if there is room.
 
         Work that is larger than the budget may begin alone: an estimate may be wrong, and if it is not, the failure
         says so better than a task that waits for ever.
+
+        Raises:
+            OSError: The folder cannot be used.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(self._folder / "lock"):
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self.folder / "lock"):
             taken = self._taken_bytes()
             if taken and taken + wanted_bytes > self.budget_bytes:
                 return NoRoom(wanted_bytes, taken, self.budget_bytes)
-            file = HeldFile(self._folder, f"{wanted_bytes}-", _SUFFIX)
+            file = HeldFile(self.folder, f"{wanted_bytes}-", _SUFFIX)
         return Share(file, size_bytes=wanted_bytes, allowed_bytes=max(wanted_bytes, self.budget_bytes - taken))
 
     def wait(self, wanted_bytes: int, *, within_s: float) -> Share | NoRoom:
@@ -71,7 +75,7 @@ class MemoryRoom:
 
     def _taken_bytes(self) -> int:
         taken = 0
-        for path in self._folder.glob(f"*{_SUFFIX}"):
+        for path in self.folder.glob(f"*{_SUFFIX}"):
             with left_behind(path) as is_left:
                 if not is_left:
                     taken += int(path.name.partition("-")[0])

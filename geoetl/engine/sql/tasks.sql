@@ -30,7 +30,7 @@ WHERE t.id = %(id)s AND s.state = 'running' AND t.memory_bytes IS NOT NULL AND t
   AND ((t.state = 'ready' AND t.next_attempt_at <= now()) OR (t.state = 'running' AND t.lease_until < now()))
 
 -- postpone --
--- There is no room for a task here and now: ring again later, here or elsewhere. No attempt is spent.
+-- A task cannot be begun here and now: ring again later, here or elsewhere. No attempt is spent.
 WITH later AS (
     UPDATE geoetl.task
     SET next_attempt_at = now() + make_interval(secs => %(delay_s)s), published_at = NULL, resends = 0
@@ -42,7 +42,7 @@ WITH later AS (
     RETURNING pg_notify('geoetl_outbox', '')
 ), logged AS (
     INSERT INTO geoetl.event (job_id, run_id, stage_no, task_id, idx, attempt, worker, what, data)
-    SELECT r.job_id, l.run_id, l.stage_no, l.id, l.idx, l.attempt, %(worker)s, 'task waits for memory',
+    SELECT r.job_id, l.run_id, l.stage_no, l.id, l.idx, l.attempt, %(worker)s, %(what)s,
            %(why)s::jsonb || jsonb_build_object('delay_s', round(%(delay_s)s::numeric, 3))
     FROM later l JOIN geoetl.run r ON r.id = l.run_id
 )

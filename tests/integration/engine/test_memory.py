@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -59,6 +60,32 @@ def test_a_second_task_waits_without_spending_an_attempt(engine, large_task):
 
     assert engine.bells() == [large_task[1]]
     assert engine.claim(large_task[1]).attempt == 1
+
+
+def test_a_worker_whose_scratch_folder_is_broken_leaves_the_task_to_others(
+    engine, large_task, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(ledger_module, "BROKEN_FOLDER_S", 0.05)
+    engine.bells()
+    sound, broken = engine.services.ledger._room, MemoryRoom(tmp_path / "file" / "folder", 100 * MIB)
+    (tmp_path / "file").touch()
+    engine.services.ledger._room = broken
+    begun = time.monotonic()
+
+    assert engine.claim(large_task[0], "broken:1") is None
+
+    assert time.monotonic() - begun >= 0.05, "it takes no messages as fast as it can"
+    assert engine.sql("SELECT state, attempt FROM geoetl.task WHERE id = %s", large_task[0]) == [("ready", 0)]
+    ((attempt, data),) = events(engine, "task waits for a scratch folder")
+    assert (attempt, data["folder"]) == (0, str(tmp_path / "file" / "folder"))
+    assert str(tmp_path / "file" / "folder") in caplog.text
+    assert "GEOETL_RASTER__SCRATCH_DIR" in caplog.text
+    engine.sql("UPDATE geoetl.outbox SET not_before = now()")
+    engine.sql("UPDATE geoetl.task SET next_attempt_at = now() WHERE state = 'ready'")
+    engine.services.ledger._room = sound
+
+    assert engine.bells() == [large_task[0]]
+    assert engine.claim(large_task[0], "sound:1").attempt == 1
 
 
 def test_a_duplicate_takes_no_memory(engine, large_task, tmp_path):

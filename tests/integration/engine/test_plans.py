@@ -52,7 +52,7 @@ def crowd(engine):
     ("name", "more"),
     [
         ("claim", {"worker": "b", "lease_s": 30, "most_bytes": 0}),
-        ("postpone", {"worker": "b", "delay_s": 1.0, "why": Jsonb({})}),
+        ("postpone", {"worker": "b", "delay_s": 1.0, "what": "c", "why": Jsonb({})}),
         ("seize", {}),
     ],
 )
