@@ -154,8 +154,8 @@ SET state = 'running', error = NULL, started_at = coalesce(started_at, now()), f
 WHERE id = %(run_id)s
 
 -- resume_tasks --
--- Every unfinished task of the stage, running ones too, gets a higher attempt and a new budget (R7); in id order, since
--- this is the one statement that waits for many rows (R14).
+-- Every unfinished task of the stage, running ones too, gets a higher attempt and a new budget (R7); in id order, as
+-- whatever waits for many rows (R14).
 WITH unfinished AS (
     SELECT id FROM geoetl.task
     WHERE run_id = %(run_id)s AND stage_no = %(no)s AND state <> 'succeeded'

@@ -43,12 +43,15 @@ FROM gone g JOIN geoetl.run r ON r.id = g.run_id
 
 -- skip_closed --
 -- Ready tasks of closed stages (R4). Decided from the stage's row, so fenced by attempt: a resume raises it (R5, R7).
+-- Locked in the order of a resume, for which it may have to wait (R14).
 WITH closed AS MATERIALIZED (
     SELECT t.id, t.attempt FROM geoetl.task t JOIN geoetl.stage s ON s.run_id = t.run_id AND s.no = t.stage_no
     WHERE t.state = 'ready' AND s.state IN ('failed', 'cancelled') LIMIT 500
+), mine AS MATERIALIZED (
+    SELECT t.id FROM geoetl.task t JOIN closed c ON t.id = c.id AND t.attempt = c.attempt AND t.state = 'ready'
+    ORDER BY t.id FOR NO KEY UPDATE OF t
 )
-UPDATE geoetl.task t SET state = 'skipped', finished_at = now()
-FROM closed c WHERE t.id = c.id AND t.attempt = c.attempt AND t.state = 'ready'
+UPDATE geoetl.task t SET state = 'skipped', finished_at = now() FROM mine WHERE t.id = mine.id
 
 -- backlog --
 -- Queues with tasks that are ready, due, published long ago and never claimed (the wait doubles per task): how many
