@@ -21,8 +21,8 @@ WHERE t.id = %(id)s
 FOR NO KEY UPDATE OF t
 
 -- ring --
--- Unless a message waits already.
+-- Unless a message waits already; a parked one will never be sent.
 INSERT INTO geoetl.outbox (source, ref, not_before)
 SELECT 'task', %(id)s, now() + make_interval(secs => %(delay_s)s)
-WHERE NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = %(id)s)
+WHERE NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = %(id)s AND o.parked_at IS NULL)
 RETURNING pg_notify('geoetl_outbox', '')

@@ -66,7 +66,7 @@ WITH asked AS (
     WHERE s.state IN ('running', 'completing')
       AND (t.state IN ('running', 'succeeded')
            OR (t.state = 'ready' AND t.next_attempt_at <= now() AND (t.idx >= 0 OR s.state = 'completing')
-               AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)))
+               AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id AND o.parked_at IS NULL)))
 )
 SELECT queue, count(*) FILTER (WHERE state IN ('ready', 'running')), bool_or(is_work),
        coalesce(bool_or(NOT is_silent) FILTER (WHERE state = 'ready' AND resends > 0), false)
@@ -80,7 +80,7 @@ WITH silent AS MATERIALIZED (
       AND s.state = CASE WHEN t.idx = -1 THEN 'completing' ELSE 'running' END
       AND coalesce(t.published_at, t.next_attempt_at)
           < now() - make_interval(secs => least(%(resend_s)s * 2 ^ least(t.resends, 12), %(resend_cap_s)s))
-      AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id)
+      AND NOT EXISTS (SELECT 1 FROM geoetl.outbox o WHERE o.ref = t.id AND o.parked_at IS NULL)
     ORDER BY t.resends DESC, coalesce(t.published_at, t.next_attempt_at) LIMIT least(%(missing)s, 500)
     FOR UPDATE OF t SKIP LOCKED
 ), again AS (

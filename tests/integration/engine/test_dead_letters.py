@@ -49,6 +49,16 @@ def test_a_task_whose_message_waits_already_is_not_rung_twice(engine, bury):
     assert sorted(engine.bells()) == sorted([task_id, *others])
 
 
+def test_a_parked_row_is_not_a_message_that_waits(engine, bury):
+    engine.start_work_stage()
+    task_id = engine.bells()[0]
+    engine.sql("INSERT INTO geoetl.outbox (source, ref, parked_at) VALUES ('task', %s, now())", task_id)
+
+    bury(task_id)
+
+    assert engine.sql("SELECT count(*) FROM geoetl.outbox WHERE parked_at IS NULL") == [(1,)]
+
+
 def test_a_poison_message_fails_its_task_and_names_the_reason(engine, bury):
     submission = engine.start_work_stage()
     task_id = engine.bells()[0]

@@ -20,6 +20,15 @@ def test_a_message_that_nobody_claimed_is_sent_again_and_the_wait_doubles(engine
     assert engine.reaper.resend(conn) == 1
 
 
+def test_a_parked_row_is_not_a_message_that_waits(engine):
+    engine.start_work_stage(tasks=1)
+    (task_id,) = engine.bells()
+    engine.sql("INSERT INTO geoetl.outbox (source, ref, parked_at) VALUES ('task', %s, now())", task_id)
+    engine.sql("UPDATE geoetl.task SET published_at = now() - interval '61 seconds' WHERE id = %s", task_id)
+
+    assert engine.reaper.resend(engine.services.connections()) == 1
+
+
 class Broker:
     """A broker that says how many messages it has."""
 
