@@ -59,14 +59,20 @@ def retry(
         services: The process's parts.
         job_id: A failed job.
         tasks: Numbers (``2.1``), ids or labels of failed tasks; none: whichever failed.
-        attempts: How many each gets.
+        attempts: How many each gets, at least one.
 
     Returns:
         Numbers of the tasks that had failed.
 
     Raises:
-        InvalidInput: The job has not failed, a named task has not, or one that has is not named.
+        InvalidInput: The job has not failed, a named task has not, or one that has is not named; no attempt is given.
     """
+    if attempts < 1:
+        raise InvalidInput(
+            f"A retry with {attempts} attempts would start nothing, and the job would never end.",
+            code="bad-attempts",
+            hint="Give 1 or more.",
+        )
     conn = services.connections()
     with conn.transaction():
         run_id, state, stage_no = _lock(conn, job_id)

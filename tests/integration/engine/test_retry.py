@@ -38,6 +38,15 @@ def test_a_retry_says_how_many_attempts_there_are(engine, failed):
     assert attempts_left(engine) == [(7,), (7,), (7,)]
 
 
+@pytest.mark.parametrize("attempts", [0, -1])
+def test_a_retry_gives_one_attempt_at_least(engine, failed, attempts):
+    with pytest.raises(InvalidInput, match=f"{attempts} attempts") as caught:
+        control.retry(engine.services, failed.job_id, attempts=attempts)
+
+    assert caught.value.code == "bad-attempts"
+    assert engine.states()["run"] == "failed"
+
+
 def test_the_named_tasks_must_be_all_that_failed(engine, failed):
     with pytest.raises(InvalidInput, match=r"2\.2 failed as well") as caught:
         control.retry(engine.services, failed.job_id, tasks=["2.1"])
