@@ -113,6 +113,13 @@ class SystemFault(GeoEtlError):
     default_code = "system-fault"
 
 
+class UnknownVersion(SystemFault):
+    """The work belongs to another release. A worker of that one may take the next attempt."""
+
+    retryable = True
+    default_code = "definition-version"
+
+
 class LeaseLost(GeoEtlError):
     """This attempt no longer owns its task (reaped, cancelled or superseded): stop, and leave nothing behind."""
 

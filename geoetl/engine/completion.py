@@ -6,12 +6,12 @@ from psycopg.types.json import Jsonb
 
 from geoetl.backend.ledger import Claim, Connection, FinishEffect
 from geoetl.backend.queries import load_queries
-from geoetl.chains.registry import definition_of
+from geoetl.chains.registry import DEFINITIONS
 from geoetl.engine.planning import RunPlan
 from geoetl.engine.rows import TaskFacts
 from geoetl.engine.services import Services
 from geoetl.engine.stages import write_stage
-from geoetl.errors import SystemFault
+from geoetl.errors import UnknownVersion
 
 SQL = load_queries("geoetl.engine.sql", "jobs.sql")
 
@@ -23,7 +23,7 @@ def complete_stage(services: Services, claim: Claim) -> tuple[dict[str, Any], Fi
         The callback's own result, and what its finishing transaction must do besides accepting it.
 
     Raises:
-        SystemFault: The worker does not know this version of the job type.
+        UnknownVersion: This worker's release does not know the job's; another worker may.
     """
     facts: TaskFacts = claim.facts
     plan = _plan_of(services, facts)
@@ -50,12 +50,12 @@ def _plan_of(services: Services, facts: TaskFacts) -> RunPlan:
     row = services.connections().execute(SQL["run_to_plan"], {"run_id": facts.run_id}).fetchone()
     assert row is not None, "a run with tasks exists"
     _, job_type, version, spec, preflight_facts, _ = row
-    definition = definition_of(job_type)
-    if definition.version != version:
-        raise SystemFault(
-            f"Job type {job_type} was submitted in version {version}; this worker plans version {definition.version}.",
-            code="definition-version",
-            hint="Let the old workers finish their jobs, or submit again with --force.",
+    definition = DEFINITIONS.get(job_type)
+    if definition is None or definition.version != version:
+        knows = f"plans version {definition.version}" if definition else "does not know that type"
+        raise UnknownVersion(
+            f"A job of type {job_type!r} was submitted in version {version}; this worker {knows}.",
+            hint=f"Start a worker that knows version {version}, then `geoetl job retry`; or submit with --force.",
         )
     return RunPlan(
         definition=definition,

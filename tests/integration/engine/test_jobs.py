@@ -10,7 +10,7 @@ from geoetl.chains.noop import Noop
 from geoetl.engine import control, views
 from geoetl.engine.messages import TaskMessages
 from geoetl.engine.preview import preview
-from geoetl.errors import InvalidInput, NotFound
+from geoetl.errors import InvalidInput, NotFound, UnknownVersion
 from geoetl.models.states import JOB_TRANSITIONS, STAGE_TRANSITIONS, TASK_TRANSITIONS, JobState, TaskState
 from geoetl.worker.client import Job
 
@@ -193,3 +193,45 @@ def test_a_submit_whose_messages_stay_behind_is_accepted_and_says_why(engine, pr
 
     assert submission.outcome == "accepted"
     assert said in submission.hint
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("definition_version = 7", "'noop' .* version 7; this worker plans version 1"),
+        ("job_type = 'of-tomorrow'", "'of-tomorrow' .* version 1; this worker does not know"),
+    ],
+)
+def test_a_worker_of_another_release_leaves_a_stage_to_one_that_knows_it(engine, change, said):
+    engine.submit(Noop(tasks=1))
+    engine.run(engine.claim(engine.bells()[0]))
+    engine.sql(f"UPDATE geoetl.job SET {change}")
+    ledger = engine.services.ledger
+    other = engine.claim(engine.bells()[0], "other:1")
+
+    with pytest.raises(UnknownVersion, match=said) as caught:
+        engine.run(other)
+
+    delay_s = ledger.retry_delay(other, caught.value)
+    assert delay_s is not None
+    assert "geoetl job retry" in caught.value.hint
+    ledger.retry(other, caught.value, 0.0)
+    engine.sql("UPDATE geoetl.job SET definition_version = 1, job_type = 'noop'")
+    engine.work_off()
+    assert engine.states()["run"] == "completed"
+
+
+def test_a_stage_that_no_worker_knows_fails_its_job_at_last_and_names_the_version(engine):
+    submission = engine.submit(Noop(tasks=1))
+    engine.run(engine.claim(engine.bells()[0]))
+    engine.sql("UPDATE geoetl.job SET definition_version = 7")
+    engine.sql("UPDATE geoetl.task SET attempt = max_attempts - 1 WHERE idx = -1 AND stage_no = 0")
+    last = engine.claim(engine.bells()[0])
+    with pytest.raises(UnknownVersion) as caught:
+        engine.run(last)
+
+    assert engine.services.ledger.retry_delay(last, caught.value) is None
+    engine.services.ledger.fail(last, caught.value, None)
+
+    error = views.job_status(engine.services.connections(), submission.job_id).summary.error
+    assert (error["code"], "version 7" in error["message"]) == ("definition-version", True)

@@ -6,7 +6,16 @@ import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 
 from geoetl.engine import failures
-from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput, PreflightFailed, SystemFault, TransientError
+from geoetl.errors import (
+    BadData,
+    Finding,
+    GeoEtlError,
+    InvalidInput,
+    PreflightFailed,
+    SystemFault,
+    TransientError,
+    UnknownVersion,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +25,7 @@ from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput, Preflight
         (BadData("broken"), False),
         (InvalidInput("wrong"), False),
         (SystemFault("defect"), False),
+        (UnknownVersion("of another release"), True),
         (KeyError("nobody raised this on purpose"), True),
         (WorkerLostError("killed"), True),
         (TimeLimitExceeded(10), False),
