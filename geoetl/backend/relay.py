@@ -68,7 +68,7 @@ class _Done:
 class Relay:
     """Moves due outbox rows to the broker, and does the chores that come with leading."""
 
-    #: Seconds between looks at the outbox when no notification arrives (a pooler may swallow LISTEN).
+    #: Seconds between looks at the outbox when no notification arrives.
     idle_s = 1.0
     #: Seconds after which it looks when the next row is due, where nobody has rung meanwhile.
     burst_s = 0.02
