@@ -7,14 +7,20 @@ import psycopg
 from geoetl.backend.connections import UrlConnections
 from geoetl.backend.schema import install
 
-_USAGE = "usage: python -m geoetl.backend install postgresql://[user[:password]@]host[:port]/dbname"
+_ADDRESS = "postgresql://[user[:password]@]host[:port]/dbname"
+_USAGE = f"usage: python -m geoetl.backend install {_ADDRESS}"
 
 
 def main(words: list[str]) -> int:
     """Run the command; the exit status."""
     match words:
         case ["install", url]:
-            connections = UrlConnections(url.removeprefix("geoetl+"))
+            try:
+                connections = UrlConnections(url.removeprefix("geoetl+"))
+            except psycopg.ProgrammingError:
+                # libpq's own words may quote the password.
+                print(f"The address of the database cannot be read; what is accepted: {_ADDRESS}", file=sys.stderr)  # noqa: T201 - a command
+                return 2
             try:
                 install(connections())
             except psycopg.Error as exc:

@@ -45,3 +45,18 @@ def test_without_a_database_the_backend_says_what_to_set():
 def test_the_command_shows_how_it_is_used(words, capsys):
     assert main(words) == 2
     assert "python -m geoetl.backend install postgresql://" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["notaurl", "postgresql://[half", "redis://somewhere/0"])
+def test_the_command_refuses_what_is_no_address_of_a_database(url, capsys):
+    assert main(["install", url]) == 2
+
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "postgresql://" in told
+
+
+def test_the_command_shows_no_password_of_an_address_that_is_none(capsys):
+    assert main(["install", "postgresql://ann:sec ret@db/shop"]) == 2
+
+    assert "sec ret" not in capsys.readouterr().err
