@@ -47,7 +47,7 @@ class Declarations:
             idle_limit: have the service delete it when nobody used it for so long (at least five minutes).
 
         Raises:
-            QueueUnavailableError: no right to create it.
+            QueueUnavailableError: the service refuses to create it: no right, no room, or no name for a queue.
             azure.core.exceptions.AzureError: the administration API cannot be reached.
         """
         if entity in self._known or not self._options.create_queues:
@@ -69,12 +69,15 @@ class Declarations:
         except ResourceExistsError:
             return
         except HttpResponseError as error:
-            if error.status_code not in {401, 403}:
-                raise
-            raise QueueUnavailableError(
-                f"Could not create queue '{entity}': the namespace answered {error.status_code} ({_detail(error)}). "
+            cure = (
                 "Either the credential is wrong, or it has no Manage right: then grant it, or create the queue "
                 "beforehand and set the transport option `create_queues` to False."
+                if error.status_code in {401, 403}
+                else "Nothing can be sent to it until it exists."
+            )
+            raise QueueUnavailableError(
+                f"Could not create queue '{entity}': the namespace answered {error.status_code} ({_detail(error)}). "
+                + cure
             ) from error
 
     def forget(self, entity: str) -> None:

@@ -64,6 +64,11 @@ def test_without_create_queues_nothing_needs_the_administration_api(connect, que
     assert [message.payload for message in inbox.wait(2)] == ["first", "second"]
 
 
+def test_a_queue_that_the_service_will_not_create_is_named(connect):
+    with pytest.raises(QueueUnavailableError, match=r"'-bad-': the namespace answered 400 .*cannot be the name"):
+        publish(connect(), "-bad-", "lost")
+
+
 def test_without_create_queues_a_missing_queue_is_named(connect, queue):
     with pytest.raises(QueueUnavailableError, match=f"'{queue}'.*create_queues"):
         publish(connect(create_queues=False), queue, "lost")
