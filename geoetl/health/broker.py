@@ -111,6 +111,14 @@ def _queue_diagnosis(admin: Any, queue: QueueSettings) -> Diagnosis:
             cause="queue-missing",
             hint="The first worker or submitter makes it, with the right to manage; else create it beforehand.",
         )
+    if (status := str(getattr(found.status, "value", found.status))) != "Active":
+        return Diagnosis(
+            component,
+            "unhealthy",
+            f"The queue is {status}, not Active.",
+            cause="queue-disabled",
+            hint="Enable it in the namespace: its messages are kept meanwhile, and go on by themselves.",
+        )
     lock_s = found.lock_duration.total_seconds()
     wrong: list[str] = []
     if lock_s < queue.lock_duration_s:

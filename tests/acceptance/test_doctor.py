@@ -135,6 +135,22 @@ def test_a_queue_that_locks_too_briefly_and_dead_letters_are_named(installation:
                 admin.delete_queue("brief")
 
 
+def test_a_queue_that_takes_no_messages_is_named(installation: Installation):
+    with installation.services.app.connection_for_write() as connection:
+        namespace = connection.default_channel.namespace
+        with namespace.clients.admin() as admin:
+            made = admin.create_queue("closed", lock_duration="PT5M")
+            made.status = "SendDisabled"
+            admin.update_queue(made)
+        try:
+            found = answers(installation, GEOETL_BROKER__GDAL__NAME="closed")
+            assert wrong(found) == {"queue closed": "queue-disabled"}
+            assert "SendDisabled" in found["queue closed"].detail
+        finally:
+            with namespace.clients.admin() as admin:
+                admin.delete_queue("closed")
+
+
 def test_a_worker_of_too_little_memory_is_told(installation: Installation):
     found = answers(installation, GEOETL_WORKER__MEMORY_LIMIT_BYTES=str(2**30), GEOETL_WORKER__CONCURRENCY="4")
 
