@@ -109,12 +109,14 @@ def _split(payload: dict[str, Any]) -> tuple[bytes | str, dict[str, str]]:
 def _time_to_live(
     headers: Mapping[str, Any], properties: Mapping[str, Any], *, start: datetime, grace_s: float
 ) -> timedelta | None:
-    expires = _as_time(headers.get("expires"))
-    if expires is not None:
-        return max(expires - start, timedelta(0)) + timedelta(seconds=grace_s)
-    if expiration := properties.get("expiration"):  # kombu: milliseconds, as text
-        return timedelta(seconds=ceil(int(expiration) / 1000))  # the SDK cuts off fractions, and 0 means at once
-    return None
+    """Whole seconds, at least one: the SDK cuts off fractions, and Service Bus refuses a message with 0."""
+    if (expires := _as_time(headers.get("expires"))) is not None:
+        left_s = max((expires - start).total_seconds(), 0) + grace_s
+    elif expiration := properties.get("expiration"):  # kombu: milliseconds, as text
+        left_s = int(expiration) / 1000
+    else:
+        return None
+    return timedelta(seconds=max(ceil(left_s), 1))
 
 
 def _as_time(value: str | datetime | float | None) -> datetime | None:

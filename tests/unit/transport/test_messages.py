@@ -143,3 +143,16 @@ def test_expires_is_a_time_to_live_from_the_eta_on_plus_the_grace(headers, time_
 
 def test_kombu_expiration_is_a_time_to_live_in_whole_seconds():
     assert send(payload(properties={"expiration": "1500"})).time_to_live == timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        payload(expires=NOW.timestamp() + 0.999),  # `celery status`: its timeout of 1 s, a moment later
+        payload(expires=NOW.timestamp() - 5),
+        payload(properties={"expiration": "0"}),
+    ],
+)
+def test_time_to_live_is_never_zero_which_the_service_refuses(given):
+    message = to_service_bus(given, now=NOW, expires_grace_s=0)
+    assert message.raw_amqp_message.header.time_to_live == 1000
