@@ -20,6 +20,9 @@ ENVELOPE_PROPERTY: Final = "kombu"
 #: Service Bus limits all headers of a message to 64 KB; above this, the envelope goes into the body.
 MAX_ENVELOPE_CHARS: Final = 24_000
 
+#: The longest time to live that AMQP can say, milliseconds in 32 bits: 49.7 days.
+MAX_TIME_TO_LIVE_S: Final = 0xFFFF_FFFF // 1000
+
 #: Header of a Celery message -> application property, for filters, explorers and tracing on the service.
 _VISIBLE_HEADERS: Final = {"task": "task", "id": "id", "root_id": "root_id", "group": "group", "retries": "retries"}
 
@@ -109,14 +112,17 @@ def _split(payload: dict[str, Any]) -> tuple[bytes | str, dict[str, str]]:
 def _time_to_live(
     headers: Mapping[str, Any], properties: Mapping[str, Any], *, start: datetime, grace_s: float
 ) -> timedelta | None:
-    """Whole seconds, at least one: the SDK cuts off fractions, and Service Bus refuses a message with 0."""
+    """Whole seconds, at least one: the SDK cuts off fractions, and Service Bus refuses a message with 0.
+
+    None for what is too long to be said. A shorter one would end the message too early; the worker looks at `expires`.
+    """
     if (expires := _as_time(headers.get("expires"))) is not None:
         left_s = max((expires - start).total_seconds(), 0) + grace_s
     elif expiration := properties.get("expiration"):  # kombu: milliseconds, as text
         left_s = int(expiration) / 1000
     else:
         return None
-    return timedelta(seconds=max(ceil(left_s), 1))
+    return timedelta(seconds=max(ceil(left_s), 1)) if left_s <= MAX_TIME_TO_LIVE_S else None
 
 
 def _as_time(value: str | datetime | float | None) -> datetime | None:

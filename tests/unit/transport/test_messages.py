@@ -12,7 +12,7 @@ from azure.servicebus._pyamqp._encode import encode_payload
 from azure.servicebus._transport._pyamqp_transport import PyamqpTransport
 from azure.servicebus.amqp import AmqpMessageHeader
 
-from geoetl.transport.messages import UnreadableMessageError, from_service_bus, to_service_bus
+from geoetl.transport.messages import MAX_TIME_TO_LIVE_S, UnreadableMessageError, from_service_bus, to_service_bus
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 GRACE_S = 600
@@ -38,7 +38,10 @@ def send(given):
 
 
 def received(message, *, delivery_count=0):
-    message.raw_amqp_message.header = AmqpMessageHeader(delivery_count=delivery_count)
+    header = message.raw_amqp_message.header
+    message.raw_amqp_message.header = AmqpMessageHeader(
+        delivery_count=delivery_count, time_to_live=header.time_to_live if header else None
+    )
     outgoing = PyamqpTransport.to_outgoing_amqp_message(message.raw_amqp_message)
     raw = decode_payload(memoryview(bytes(encode_payload(bytearray(), outgoing))))
     frame = [0] * 12
@@ -156,3 +159,16 @@ def test_kombu_expiration_is_a_time_to_live_in_whole_seconds():
 def test_time_to_live_is_never_zero_which_the_service_refuses(given):
     message = to_service_bus(given, now=NOW, expires_grace_s=0)
     assert message.raw_amqp_message.header.time_to_live == 1000
+
+
+@pytest.mark.parametrize(("days", "is_said"), [(49, True), (50, False), (3650, False)])
+def test_time_to_live_too_long_for_the_wire_is_left_to_the_worker(days, is_said):
+    message = send(payload(expires=(NOW + timedelta(days=days)).isoformat()))
+    assert (received(message).time_to_live is not None) is is_said
+
+
+def test_longest_time_to_live_is_what_the_wire_takes():
+    longest = timedelta(seconds=MAX_TIME_TO_LIVE_S)
+    assert received(ServiceBusMessage(b"x", time_to_live=longest)).time_to_live == longest
+    with pytest.raises(ValueError, match="unsigned int"):
+        received(ServiceBusMessage(b"x", time_to_live=longest + timedelta(seconds=1)))
