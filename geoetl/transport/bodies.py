@@ -132,4 +132,4 @@ def claim_of(message: ServiceBusReceivedMessage) -> str | None:
     """Where the body of a message is, if it is not in the message."""
     properties = message.application_properties or {}
     claim = properties.get(CLAIM_PROPERTY.encode()) or properties.get(CLAIM_PROPERTY)
-    return claim.decode() if isinstance(claim, bytes) else None if claim is None else str(claim)
+    return claim.decode(errors="replace") if isinstance(claim, bytes) else None if claim is None else str(claim)

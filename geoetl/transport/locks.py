@@ -108,4 +108,4 @@ def _task_of(delivery: Delivery) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -6,6 +6,7 @@ it as JSON in the body, the task's body in base64) are understood, and written w
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -77,16 +78,37 @@ def from_service_bus(
         if envelope is not None:
             payload["body"] = body
         payload["properties"]["delivery_tag"] = delivery_tag
-        info = payload["properties"].setdefault("delivery_info", {})
-        headers = payload.setdefault("headers", {})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        count = message.delivery_count or 0
+        payload["properties"].setdefault("delivery_info", {}).update(redelivered=count > 0, delivery_count=count)
+        # Celery copies only a few keys of delivery_info to tasks, but all headers: `self.request.delivery_count`.
+        payload.setdefault("headers", {}).update(delivery_count=count)
+        _decode_body(payload)
+        _check_words(payload)
+    except Exception as error:  # kombu's decoders of foreign bytes fail in many ways: decimals, depth, base64
         raise UnreadableMessageError(f"not a message of kombu: {type(error).__name__}: {error}") from error
-    count = message.delivery_count or 0
-    info["redelivered"] = count > 0
-    info["delivery_count"] = count
-    # Celery copies only a few keys of delivery_info to tasks, but all headers: `self.request.delivery_count`.
-    headers["delivery_count"] = count
     return payload
+
+
+def _decode_body(payload: dict[str, Any]) -> None:
+    """Undo kombu's encoding of a body, which kombu would do where an error ends the worker."""
+    encoding = payload["properties"].get("body_encoding")
+    if encoding and encoding.lower() != "utf-8":
+        if encoding != "base64":
+            raise ValueError(f"the body is encoded in {encoding!r}")
+        payload["body"] = b64decode(payload["body"])
+        payload["properties"]["body_encoding"] = None
+
+
+def _check_words(payload: dict[str, Any]) -> None:
+    """What kombu and Celery take for text without looking must be that."""
+    if not isinstance(payload["body"], str | bytes):
+        raise TypeError("the body is not text")
+    info = payload["properties"]["delivery_info"]
+    for word in (
+        payload.get("content-type"), payload.get("content-encoding"), info.get("exchange"), info.get("routing_key"),
+    ):  # fmt: skip
+        if word is not None and not isinstance(word, str):
+            raise TypeError(f"{word!r} stands where a word is expected")
 
 
 def _loads(text: bytes | str) -> Any:
@@ -102,11 +124,8 @@ def _split(payload: dict[str, Any]) -> tuple[bytes | str, dict[str, str]]:
         return body, {ENVELOPE_PROPERTY: envelope}
     if isinstance(body, str):
         return dumps(payload), {}
-    # JSON cannot carry bytes; kombu's own encoding can.
-    from kombu.transport.virtual.base import Base64  # noqa: PLC0415
-
-    properties = {**payload["properties"], "body_encoding": "base64"}
-    return dumps({**payload, "body": Base64().encode(body), "properties": properties}), {}
+    properties = {**payload["properties"], "body_encoding": "base64"}  # JSON cannot carry bytes
+    return dumps({**payload, "body": b64encode(body).decode(), "properties": properties}), {}
 
 
 def _time_to_live(

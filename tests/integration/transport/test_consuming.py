@@ -70,12 +70,20 @@ def test_closed_channel_gives_back_what_was_not_settled_uncounted(connect, queue
     assert again.headers["delivery_count"] == 0
 
 
-def test_message_of_somebody_else_is_dead_lettered_with_the_reason(connect, queue, connection_string):
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"hello",
+        b'{"headers": null, "properties": {}, "body": "x"}',
+        b'{"properties": {"body_encoding": "base64"}, "body": "x"}',
+    ],
+)
+def test_message_of_somebody_else_is_dead_lettered_with_the_reason(connect, queue, connection_string, body):
     connection = connect()
     inbox = Inbox(connection, queue)
     with ServiceBusClient.from_connection_string(connection_string) as client:
         with client.get_queue_sender(queue) as sender:
-            sender.send_messages(ServiceBusMessage(b"hello"))
+            sender.send_messages(ServiceBusMessage(body))
         assert inbox.look(0.5) == []
         with client.get_queue_receiver(queue, sub_queue=ServiceBusSubQueue.DEAD_LETTER) as dead_letters:
             (message,) = dead_letters.receive_messages(1, max_wait_time=60)
