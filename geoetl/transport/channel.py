@@ -20,6 +20,7 @@ from geoetl.transport.fanout import FanoutChannel
 from geoetl.transport.links import ReceiveLink
 from geoetl.transport.messages import from_service_bus, to_service_bus
 from geoetl.transport.namespace import Namespace
+from geoetl.transport.recipient import Recipient
 
 if TYPE_CHECKING:
     from geoetl.transport.transport import Transport
@@ -55,7 +56,10 @@ class Channel(FanoutChannel):
         self._namespace: Namespace = connection.namespace
         self._budget = Budget()
         self._unsettled: dict[str, Delivery] = {}
-        self._links: dict[str, ReceiveLink] = {}
+        #: By consumer tag.
+        self._recipients: dict[str, Recipient] = {}
+        #: Those of cancelled consumers too: what they received is settled or given back over them.
+        self._links: list[ReceiveLink] = []
         self._ready_by: float | None = None
 
     @property
@@ -63,7 +67,7 @@ class Channel(FanoutChannel):
         """The namespace of this process; a channel inherited over a fork moves to the child's own."""
         if not self._namespace.is_ours and self.connection is not None:
             self._namespace = self.connection.namespace
-            self._links, self._unsettled = {}, {}
+            self._links, self._unsettled = [], {}
         return self._namespace
 
     def entity(self, queue: str) -> str:
@@ -149,13 +153,15 @@ class Channel(FanoutChannel):
         super().basic_consume(queue, no_ack, callback, consumer_tag, **kwargs)
         transport = self.connection
         assert transport is not None, "kombu consumes on open channels"
+        recipient = Recipient(self, queue, transport.callback_of(queue))
+        self._recipients[consumer_tag] = recipient
 
         def sink(delivery: Delivery) -> None:
             claim = claim_of(delivery.message)
             if claim is None:
-                transport.deliver_soon(self, queue, delivery)
+                transport.deliver_soon(recipient, delivery)
             else:
-                self._deliver_with_body(delivery, claim, lambda: transport.deliver_soon(self, queue, delivery))
+                self._deliver_with_body(delivery, claim, lambda: transport.deliver_soon(recipient, delivery))
 
         self.create_if_declared(queue)
         exchanges = self.namespace.exchanges if self.subscription(queue) is not None else None
@@ -164,7 +170,8 @@ class Channel(FanoutChannel):
         link = self.namespace.receiving.consume(
             self.entity(queue), self._budget, sink, no_ack=no_ack, declarations=exchanges
         )
-        self._links[consumer_tag] = link
+        recipient.link = link
+        self._links.append(link)
         # All queues together: a worker of twenty queues must not take minutes to start when the service is away.
         self._ready_by = self._ready_by or time.monotonic() + CONSUME_READY_TIMEOUT_S
         link.ready.wait(max(0.0, self._ready_by - time.monotonic()))
@@ -194,15 +201,19 @@ class Channel(FanoutChannel):
 
     def basic_cancel(self, consumer_tag: str) -> None:
         super().basic_cancel(consumer_tag)
-        if self._namespace.is_ours and (link := self._links.get(consumer_tag)) is not None:
-            self._namespace.receiving.cancel(link)
+        if (recipient := self._recipients.pop(consumer_tag, None)) is None:
+            return
+        recipient.is_cancelled = True
+        if self._namespace.is_ours and recipient.link is not None:
+            self._namespace.receiving.cancel(recipient.link)
+        if self.connection is not None:
+            self.connection.give_back(recipient)
 
     def close_links(self, entity: str) -> None:
-        closing = {tag: link for tag, link in self._links.items() if link.entity == entity}
-        for tag in closing:
-            del self._links[tag]
+        closing = [link for link in self._links if link.entity == entity]
+        self._links = [link for link in self._links if link.entity != entity]
         if closing and self._namespace.is_ours:
-            self._namespace.receiving.close(list(closing.values()))
+            self._namespace.receiving.close(closing)
 
     def receive(self, delivery: Delivery) -> dict[str, Any]:
         """The payload of a delivery, which is from now on unsettled.
@@ -260,8 +271,8 @@ class Channel(FanoutChannel):
             self.unbind_all()
             super().close()
             if self._links and self._namespace.is_ours:
-                self._namespace.receiving.close(list(self._links.values()))
-            self._links, self._unsettled = {}, {}
+                self._namespace.receiving.close(self._links)
+            self._links, self._unsettled = [], {}
 
 
 def _idle_limit(arguments: dict[str, Any]) -> timedelta | None:

@@ -5,6 +5,7 @@ import math
 import selectors
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -19,6 +20,7 @@ from geoetl.transport.fanout import Bindings
 from geoetl.transport.messages import UnreadableMessageError
 from geoetl.transport.namespace import Namespace, namespace_for
 from geoetl.transport.options import Options
+from geoetl.transport.recipient import Recipient
 from geoetl.transport.urls import Address, parse_address, parse_connection_string
 from geoetl.transport.wakeup import Wakeup
 
@@ -57,7 +59,7 @@ class Transport(virtual.Transport):
         with suppress(InvalidBrokerUrlError):  # said by whoever connects: `celery report` only wants to print the URL
             self._address  # noqa: B018 - puts the URL in order before kombu looks at its alternatives
         self.bindings = Bindings()
-        self._inbox: deque[tuple[Channel, str, Delivery]] = deque()
+        self._inbox: deque[tuple[Recipient, Delivery]] = deque()
         self._wakeup: Wakeup | None = None
         self._loop: Any = None
         self._tick: Any = None
@@ -80,13 +82,29 @@ class Transport(virtual.Transport):
 
     # -- from the reactor to the application -----------------------------------------------------------------------
 
-    def deliver_soon(self, channel: Channel, queue: str, delivery: Delivery) -> None:
+    def callback_of(self, queue: str) -> Callable[[dict[str, Any]], Any]:
+        """What kombu calls for the messages of the last consumer of a queue."""
+        callbacks: Any = self._callbacks
+        return callbacks[queue]
+
+    def deliver_soon(self, recipient: Recipient, delivery: Delivery) -> None:
         """Put a delivery into the inbox; called by the reactor."""
         if (wakeup := self._wakeup) is None:  # closed meanwhile
-            channel.release(delivery)
+            recipient.channel.release(delivery)
             return
-        self._inbox.append((channel, queue, delivery))
+        self._inbox.append((recipient, delivery))
+        if recipient.is_cancelled:  # perhaps after `give_back`; releasing twice is fine
+            recipient.channel.release(delivery)
         wakeup.set()
+
+    def give_back(self, recipient: Recipient) -> None:
+        """Release what is in the inbox for a consumer that was cancelled: nobody may look into it again."""
+        for _ in range(len(self._inbox)):
+            entry = self._inbox.popleft()
+            if entry[0] is recipient:
+                recipient.channel.release(entry[1])
+            else:
+                self._inbox.append(entry)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         self._loop = loop
@@ -137,9 +155,10 @@ class Transport(virtual.Transport):
             if self._inbox and self._wakeup is not None:  # a handler failed, or more came meanwhile
                 self._wakeup.set()
 
-    def _deliver_one(self, channel: Channel, queue: str, delivery: Delivery) -> bool:
+    def _deliver_one(self, recipient: Recipient, delivery: Delivery) -> bool:
         """Whether somebody here wanted the message."""
-        if channel.closed or queue not in (self._callbacks or ()):
+        channel, queue = recipient.channel, recipient.queue
+        if recipient.is_cancelled or channel.closed:
             channel.release(delivery)
             return False
         try:
@@ -151,7 +170,7 @@ class Transport(virtual.Transport):
         if not channel.is_bound_for(queue, payload):
             channel.basic_ack(payload["properties"]["delivery_tag"])
             return False
-        self._deliver(payload, queue)
+        recipient.callback(payload)
         return True
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -169,8 +188,8 @@ class Transport(virtual.Transport):
             self._tick = None
         super().close_connection(connection)
         while self._inbox:
-            channel, _, delivery = self._inbox.popleft()
-            channel.release(delivery)
+            recipient, delivery = self._inbox.popleft()
+            recipient.channel.release(delivery)
         if self._wakeup is not None:
             closed, self._wakeup = self._wakeup, None
             closed.close()

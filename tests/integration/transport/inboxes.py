@@ -13,9 +13,9 @@ class Inbox:
         self.connection = connection
         self.messages: list[Any] = []
         self.channel = connection.channel()
-        consumer = Consumer(self.channel, [connection.SimpleQueue(queue).queue], on_message=self.messages.append)
-        consumer.qos(prefetch_count=prefetch)
-        consumer.consume()
+        self.consumer = Consumer(self.channel, [connection.SimpleQueue(queue).queue], on_message=self.messages.append)
+        self.consumer.qos(prefetch_count=prefetch)
+        self.consumer.consume()
 
     def wait(self, count: int, timeout_s: float = 60.0) -> list[Any]:
         self.look(timeout_s, until=count)

@@ -31,12 +31,11 @@ def test_failing_handler_does_not_hold_up_the_messages_behind(connect, queue):
     def fail(message: Any) -> None:
         raise LookupError
 
-    channel = inbox.channel
-    channel.connection._callbacks[queue] = fail
-    channel.basic_qos(prefetch_count=3)
+    inbox.consumer.on_message = fail
+    inbox.channel.basic_qos(prefetch_count=3)
     with pytest.raises(LookupError):
         connection.drain_events(timeout=60)
-    channel.connection._callbacks[queue] = inbox.messages.append
+    inbox.consumer.on_message = inbox.messages.append
     inbox.wait(2)
 
 
