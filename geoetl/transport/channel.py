@@ -171,7 +171,7 @@ class Channel(FanoutChannel):
             self.entity(queue), self._budget, sink, no_ack=no_ack, declarations=exchanges
         )
         recipient.link = link
-        self._links.append(link)
+        self._links = [*(other for other in self._links if not other.is_closed), link]
         # All queues together: a worker of twenty queues must not take minutes to start when the service is away.
         self._ready_by = self._ready_by or time.monotonic() + CONSUME_READY_TIMEOUT_S
         link.ready.wait(max(0.0, self._ready_by - time.monotonic()))

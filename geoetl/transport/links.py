@@ -64,6 +64,11 @@ class ReceiveLink:
         self._sdk: sdk.ReceivingLink | None = None
 
     @property
+    def is_unwanted(self) -> bool:
+        """Whether there is no reason to open it (again): what it received can be settled by lock token."""
+        return self.is_closed or self.is_stopping
+
+    @property
     def has_unconfirmed(self) -> bool:
         return self._sdk is not None and self._sdk.has_unconfirmed
 
@@ -76,7 +81,7 @@ class ReceiveLink:
     def _open(self) -> None:
         pause_s, longest_s = REOPEN_PAUSE_S
         attempts = 0
-        while not self.is_closed:
+        while not self.is_unwanted:
             attempts += 1
             try:
                 self._declarations.ensure(self.entity)
@@ -93,7 +98,7 @@ class ReceiveLink:
                 return
 
     def _adopt(self, opened: sdk.ReceivingLink, attempts: int) -> None:
-        if self.is_closed:
+        if self.is_unwanted:
             close_socket(opened.sock)
             return
         self._sdk = opened
@@ -119,6 +124,9 @@ class ReceiveLink:
         for delivery in lost.take_unconfirmed():
             self._receiving.settle_by_token(delivery)
         close_socket(lost.sock)
+        if self.is_unwanted:
+            logger.info("lost the link to %s, which is not needed any more: %s", self.entity, error)
+            return
         logger.warning("lost the link to %s, reopening: %s", self.entity, error)
         self._receiving.control.submit(lambda: link_lost.send(sender=type(self), queue=self.entity, error=error))
         self.open_soon()

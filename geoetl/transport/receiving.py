@@ -51,6 +51,8 @@ class Receiving:
         self.locks = Locks(self.reactor, self.control)
         self._options = options
         self._links: list[ReceiveLink] = []
+        #: Threads that close links.
+        self._closers: list[threading.Thread] = []
         self._served = 0
 
     def start(self) -> None:
@@ -101,7 +103,7 @@ class Receiving:
         self.reactor.call(self._requeue, delivery)
 
     def cancel(self, link: ReceiveLink) -> None:
-        """No more messages from this link; those handed out can still be settled."""
+        """No more messages from this link; it is closed once those handed out are settled."""
         self.reactor.call(self._cancel, link)
 
     def close(self, links: list[ReceiveLink]) -> None:
@@ -110,12 +112,8 @@ class Receiving:
         self.reactor.call(self._give_back_all, links)
         self.reactor.call(self._set_when_confirmed, links, idle, time.monotonic() + CLOSE_TIMEOUT_S)
         idle.wait(CLOSE_TIMEOUT_S + 1)
-        taken: list[sdk.ReceivingLink] = []
-        self.reactor.call_and_wait(self._detach, links, taken, timeout_s=CLOSE_TIMEOUT_S)
-        closers = [threading.Thread(target=link.close, name="servicebus-close", daemon=True) for link in taken]
-        for closer in closers:
-            closer.start()
-        for closer in closers:
+        self.reactor.call_and_wait(self._detach, links, timeout_s=CLOSE_TIMEOUT_S)
+        for closer in self._closers:
             closer.join(CLOSE_TIMEOUT_S)
 
     # -- what links report (reactor thread) ------------------------------------------------------------------------
@@ -235,22 +233,33 @@ class Receiving:
         else:
             idle.set()
 
-    def _detach(self, links: list[ReceiveLink], taken: list[sdk.ReceivingLink]) -> None:
+    def _detach(self, links: list[ReceiveLink]) -> None:
+        """Close links on threads of their own: they wait for the service's answer."""
+        self._closers = [closer for closer in self._closers if closer.is_alive()]
         for link in links:
-            if (open_link := link.detach()) is not None:
-                taken.append(open_link)
+            if (taken := link.detach()) is not None:
+                closer = threading.Thread(target=taken.close, name="servicebus-close", daemon=True)
+                closer.start()
+                self._closers.append(closer)
             with contextlib.suppress(ValueError):
                 self._links.remove(link)
 
     def _tick(self) -> None:
         for link in list(self._links):
             link.tick()
+        self._detach_cancelled()
         limit = time.monotonic() - WAITING_LIMIT_S
         waiting = [delivery for link in self._links for delivery in link.budget.waiting]
         for delivery in waiting:
             if delivery.arrived_at < limit:
                 self._decide(delivery, Outcome.RELEASE)
         self.reactor.call_later(1.0, self._tick)
+
+    def _detach_cancelled(self) -> None:
+        """Let go of links that nobody wants messages from, and whose messages are all settled."""
+        if stopping := [link for link in self._links if link.is_stopping]:
+            in_use = {delivery.link for delivery in self.locks}
+            self._detach([link for link in stopping if link not in in_use])
 
     def _prefetch_tokens(self) -> None:
         self.control.prefetch_tokens()

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.servicebus.management import ServiceBusAdministrationClient
 from celery import Celery
 from kombu import Connection
 
 import geoetl.transport  # noqa: F401 - registers servicebus://
 from geoetl.transport import signals
+from geoetl.transport.clients import Clients
 from geoetl.transport.namespace import close_all
+from geoetl.transport.options import Options
 from geoetl.transport.urls import parse_connection_string
 
 HERE = Path(__file__).parent
@@ -230,6 +233,12 @@ def connect(connection_string: str) -> Iterator[Callable[..., Connection]]:
     yield make
     for connection in connections:
         connection.release()
+
+
+@pytest.fixture
+def admin(connection_string: str) -> Iterator[ServiceBusAdministrationClient]:
+    with Clients(parse_connection_string(connection_string), Options()).admin() as admin:
+        yield admin
 
 
 @pytest.fixture

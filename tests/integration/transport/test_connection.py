@@ -1,18 +1,14 @@
 """A kombu connection in this process against a Service Bus: connecting, declaring, publishing, what is refused."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
 from azure.servicebus.exceptions import ServiceBusAuthenticationError
-from azure.servicebus.management import ServiceBusAdministrationClient
 from kombu import Exchange, Producer, Queue
 
 from geoetl.transport import sdk
-from geoetl.transport.clients import Clients
 from geoetl.transport.errors import MessageTooLargeError, QueueUnavailableError
-from geoetl.transport.options import Options
 from geoetl.transport.urls import parse_connection_string
 from tests.integration.transport.inboxes import Inbox, publish
 
@@ -24,12 +20,6 @@ def test_every_form_of_url_reaches_the_same_queue(connect, connection_string, qu
     publish(connect(address.as_uri(mask=None)), queue, "by key")
     bodies = [message.payload for message in Inbox(connect(), queue).wait(3)]
     assert bodies == ["by option", "by connection string", "by key"]
-
-
-@pytest.fixture
-def admin(connection_string) -> Iterator[ServiceBusAdministrationClient]:
-    with Clients(parse_connection_string(connection_string), Options()).admin() as admin:
-        yield admin
 
 
 def test_queue_is_created_as_the_options_say(connect, queue, admin):
