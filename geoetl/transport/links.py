@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 #: First and longest pause between attempts to open a link; each pause is doubled and jittered by half.
 REOPEN_PAUSE_S = (0.05, 15.0)
 
+#: A link that was up for so long, in seconds, is reopened without a pause. A busy service attaches links and detaches
+#: them at once, so that a link was opened says little.
+STEADY_AFTER_S = 1.0
+
 #: A settlement not answered for so long is repeated by lock token.
 SETTLE_TIMEOUT_S = 5.0
 
@@ -62,6 +66,9 @@ class ReceiveLink:
         self._receiving = receiving
         self._declarations = declarations
         self._sdk: sdk.ReceivingLink | None = None
+        self._opened_at = 0.0
+        #: Before the next attempt to open it.
+        self._pause_s = 0.0
 
     @property
     def is_unwanted(self) -> bool:
@@ -79,9 +86,13 @@ class ReceiveLink:
         threading.Thread(target=self._open, name=f"servicebus-open-{self.entity}", daemon=True).start()
 
     def _open(self) -> None:
-        pause_s, longest_s = REOPEN_PAUSE_S
+        shortest_s, longest_s = REOPEN_PAUSE_S
         attempts = 0
-        while not self.is_unwanted:
+        while True:
+            time.sleep(self._pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            self._pause_s = min(max(self._pause_s * 2, shortest_s), longest_s)
+            if self.is_unwanted:
+                return
             attempts += 1
             try:
                 self._declarations.ensure(self.entity)
@@ -91,8 +102,6 @@ class ReceiveLink:
                     self._declarations.forget(self.entity)
                 log = logger.warning if attempts == 1 else logger.debug
                 log("cannot receive from %s yet, trying on: %s", self.entity, error)
-                time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                pause_s = min(pause_s * 2, longest_s)
             else:
                 self._receiving.reactor.call(self._adopt, opened, attempts)
                 return
@@ -103,6 +112,7 @@ class ReceiveLink:
             return
         self._sdk = opened
         self.epoch += 1
+        self._opened_at = time.monotonic()
         self._receiving.reactor.watch(opened.sock, self.on_readable)
         self.ready.set()
         if self.epoch > 1:
@@ -119,6 +129,8 @@ class ReceiveLink:
         if self._sdk is None:
             return
         lost, self._sdk = self._sdk, None
+        if time.monotonic() - self._opened_at >= STEADY_AFTER_S:
+            self._pause_s = 0.0
         error = sdk.translate(error)
         self._receiving.reactor.unwatch(lost.sock)
         for delivery in lost.take_unconfirmed():

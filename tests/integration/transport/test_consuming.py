@@ -130,6 +130,19 @@ def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard)
     assert [fact["queue"] for fact in heard["link_restored"]] == [queue]
 
 
+def test_link_that_is_detached_as_soon_as_it_is_attached_is_reopened_more_and_more_slowly(
+    connect, queue, control, heard
+):
+    connection = connect()
+    inbox = Inbox(connection, queue)
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        control("detach", queue=queue, condition="com.microsoft:server-busy")
+    assert 3 <= len(heard["link_lost"]) <= 9
+    publish(connection, queue, "x")
+    inbox.wait(1)
+
+
 def test_message_held_over_a_drop_is_settled_by_its_lock_token(connect, queue, control, heard):
     connection = connect()
     publish(connection, queue, "x")
