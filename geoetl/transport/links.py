@@ -147,19 +147,17 @@ class ReceiveLink:
 
     def on_readable(self) -> None:
         """Process what has arrived: confirmations of settlements, then messages."""
-        if self._sdk is None:
+        if (link := self._sdk) is None:
             return
-        try:
-            messages, has_more = self._sdk.read()
-        except Exception as error:
-            self.on_lost(error)
-            return
-        for delivery, error in self._sdk.confirmed():
+        messages, has_more = link.read()
+        for delivery, error in link.confirmed():
             self._receiving.on_settled(delivery, error)
+        if link.lost is not None:
+            self.on_lost(link.lost)
+        elif has_more:
+            self._receiving.reactor.call(self.on_readable)
         for message in messages:
             self._receiving.on_arrival(self._delivery(message))
-        if has_more:
-            self._receiving.reactor.call(self.on_readable)
         if messages:
             self._receiving.serve(self.budget)
 

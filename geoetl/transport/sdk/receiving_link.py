@@ -39,6 +39,8 @@ class ReceivingLink:
         self._handler = self._receiver._handler
         self._connection = self._handler._connection
         self._link = self._handler._link
+        #: Why the link or its connection is gone, once `read` has found that; for `translate`.
+        self.lost: Exception | None = None
         self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN)
         #: Frames held back by `hold_frames`.
@@ -47,23 +49,26 @@ class ReceivingLink:
         self._unconfirmed: dict[int, tuple[dict[str, Any], Delivery, Any, float]] = {}
 
     def read(self) -> tuple[list[ServiceBusReceivedMessage], bool]:
-        """Process what has arrived: the new messages, and whether more input waits.
+        """Process what has arrived: the new messages, and whether more input waits. `lost` may be set afterwards."""
+        more = False
+        try:
+            more = self._fill()
+            self._listen()
+        except Exception as error:  # what came before it is ours all the same
+            self.lost = error
+        messages: list[ServiceBusReceivedMessage] = []
+        arrived = self._handler._received_messages
+        while not arrived.empty():
+            messages.append(self._receiver._build_received_message(arrived.get_nowait()))
+        return messages, more
 
-        Raises:
-            Exception: the link or connection is gone; an SDK error or OSError (see `translate`).
-        """
-        more = self._fill()
+    def _listen(self) -> None:
         while self._has_frame():
             self._connection.listen(wait=False)
             if self._connection._error:
                 raise self._connection._error
         if self._link.get_state() is not LinkState.ATTACHED:
             raise ServiceBusConnectionError(message=f"The receive link is {self._link.state.name.lower()}.")
-        messages: list[ServiceBusReceivedMessage] = []
-        arrived = self._handler._received_messages
-        while not arrived.empty():
-            messages.append(self._receiver._build_received_message(arrived.get_nowait()))
-        return messages, more
 
     def _fill(self) -> bool:
         """Move what the socket has into the SDK's buffer; whether more waits."""

@@ -1,8 +1,11 @@
 """Consuming in this process from a Service Bus: slots, locks, and links that break."""
 
 import contextlib
+import logging
+import threading
 import time
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from azure.servicebus import ServiceBusClient, ServiceBusMessage, ServiceBusSubQueue
 from kombu import Consumer, Queue
 
+from tests.integration.transport.conftest import wait_until
 from tests.integration.transport.inboxes import Inbox, publish
 
 
@@ -128,6 +132,56 @@ def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard)
     inbox.look(0.2)  # signals are sent by a thread of their own
     assert [fact["queue"] for fact in heard["link_lost"]] == [queue]
     assert [fact["queue"] for fact in heard["link_restored"]] == [queue]
+
+
+@contextlib.contextmanager
+def stalled(connection: Any) -> Iterator[None]:
+    """Keep the reactor of a connection from reading what arrives."""
+    stalling, going_on = threading.Event(), threading.Event()
+
+    def stall() -> None:
+        stalling.set()
+        going_on.wait(30)
+
+    connection.transport.namespace.receiving.reactor.call(stall)
+    stalling.wait(30)
+    try:
+        yield
+    finally:
+        going_on.set()
+
+
+def test_message_that_arrives_together_with_a_detach_is_ours(connect, queue, control):
+    connection = connect(lock_duration_s=60)
+    inbox = Inbox(connection, queue)
+    with stalled(connection):
+        publish(connection, queue, "x")
+        time.sleep(0.2)
+        control("detach", queue=queue)
+    (message,) = inbox.wait(1, timeout_s=5)
+    message.ack()
+    size = connection.channel()._size
+    wait_until(lambda: size(queue) == 0, timeout_s=5, what="its settlement")
+
+
+def test_confirmation_that_arrives_together_with_a_detach_counts(connect, queue, control, caplog):
+    caplog.set_level(logging.INFO)
+    connection = connect()
+    publish(connection, queue, "x")
+    inbox = Inbox(connection, queue)
+    (message,) = inbox.wait(1)
+    control("slow-settlements", delay_s=0.3)
+    try:
+        message.ack()
+        with stalled(connection):
+            time.sleep(0.5)
+            control("detach", queue=queue)
+        inbox.look(0.5)
+    finally:
+        control("slow-settlements", delay_s=0)
+    assert "lost the link" in caplog.text
+    assert f"{queue} unconfirmed" not in caplog.text
+    assert connection.channel().queue_declare(queue, passive=True).message_count == 0
 
 
 def test_link_that_is_detached_as_soon_as_it_is_attached_is_reopened_more_and_more_slowly(
