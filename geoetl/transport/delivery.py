@@ -41,6 +41,8 @@ class Delivery:
     is_lock_lost: bool = False
     #: Set once it is decided; from then on the lock is no longer renewed.
     outcome: Outcome | None = None
+    #: It was sent over the link the message came by, and may have been applied even when no answer came.
+    is_sent: bool = False
     reason: str = ""
     description: str = ""
     #: Fetched from the body store when the message came without it.

@@ -177,6 +177,7 @@ class ReceiveLink:
         except Exception as error:
             self.on_lost(error)
             return False
+        delivery.is_sent = True
         return True
 
     @contextmanager

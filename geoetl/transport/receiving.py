@@ -201,14 +201,16 @@ class Receiving:
         if error is None:
             logger.debug("%s by lock token on %s", delivery.outcome, entity)
             _tell_completed(delivery)
-        elif sdk.is_lock_lost(error):
-            # No proof of failure: the settlement that was sent before the link was lost may have been applied.
-            logger.info("%s on %s unconfirmed: no answer came, and now the lock is gone", delivery.outcome, entity)
-        elif time.monotonic() < delivery.renewed_at + delivery.lock_s:
+        elif not sdk.is_lock_lost(error) and time.monotonic() < delivery.renewed_at + delivery.lock_s:
             self.reactor.call_later(RETRY_SETTLING_S, self.settle_by_token, delivery)
             return
         else:
-            logger.warning("%s on %s failed until its lock ran out: %s", delivery.outcome, entity, error)
+            log = logger.info if sdk.is_lock_lost(error) else logger.warning
+            log("%s on %s unconfirmed, and its lock has ended: %s", delivery.outcome, entity, error)
+            # No proof of failure where it was sent before the link was lost: that may have been applied. One that is
+            # to be delivered again anyway has nothing to lose.
+            if not delivery.is_sent and delivery.outcome in {Outcome.COMPLETE, Outcome.DEAD_LETTER}:
+                self.locks.report_lost(delivery)
         self.locks.let_go(delivery)
 
     # -- closing, and once a second (reactor thread) ---------------------------------------------------------------

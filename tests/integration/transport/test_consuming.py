@@ -122,6 +122,19 @@ def test_lost_lock_is_signalled_once_and_names_the_task(connect, queue, control,
     assert sorted(fact["message"]["id"] for fact in lost) == ["task-0", "task-1", "task-2"]
 
 
+def test_lock_lost_together_with_its_link_is_signalled_by_the_settlement(connect, queue, control, heard):
+    connection = connect(lock_duration_s=60)  # no renewal tells it before
+    publish(connection, queue, "x", headers={"id": "task-0", "task": "add"})
+    inbox = Inbox(connection, queue)
+    (message,) = inbox.wait(1)
+    control("drop")
+    wait_until(lambda: heard["link_restored"], timeout_s=5)
+    control("lose-locks", queue=queue)
+    message.ack()
+    wait_until(lambda: heard["lock_lost"], timeout_s=5)
+    assert [fact["message"]["id"] for fact in heard["lock_lost"]] == ["task-0"]
+
+
 def test_detached_link_is_reopened_and_signalled(connect, queue, control, heard):
     connection = connect()
     inbox = Inbox(connection, queue)
