@@ -59,10 +59,14 @@ class Namespace:
     @property
     def receiving(self) -> Receiving:
         """The reactor and control threads, started at first use: a process that only publishes has none."""
+        # Without the lock: Celery's cold shutdown settles inside a signal handler, which may interrupt who holds it.
+        if (receiving := self._receiving) is not None:
+            return receiving
         with self._lock:
             if self._receiving is None:
-                self._receiving = Receiving(self.clients, self.options, self.declarations)
-                self._receiving.start()
+                receiving = Receiving(self.clients, self.options, self.declarations)
+                receiving.start()
+                self._receiving = receiving
             return self._receiving
 
     def entity_name(self, name: str) -> str:

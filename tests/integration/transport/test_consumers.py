@@ -1,6 +1,7 @@
 """Several consumers in one process: each gets its own messages, and leaves nothing behind when it is cancelled."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -97,3 +98,13 @@ def test_cancelled_consumer_does_not_bring_a_deleted_queue_back(connect, queue, 
     admin.delete_queue(queue)
     time.sleep(0.5)
     assert queue not in [each.name for each in admin.list_queues()]
+
+
+def test_settling_in_a_signal_handler_does_not_wait_for_what_it_interrupts(connect, queue):
+    connection = connect()
+    publish(connection, queue, "x")
+    inbox = Inbox(connection, queue)
+    (message,) = inbox.wait(1)
+    namespace = inbox.channel.namespace
+    with ThreadPoolExecutor(1) as pool, namespace._lock:
+        pool.submit(message.ack).result(timeout=5)
