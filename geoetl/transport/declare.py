@@ -1,7 +1,6 @@
 """Queues on the service: creating, counting and deleting them over the administration API."""
 
 import logging
-import re
 import threading
 from datetime import timedelta
 from typing import Protocol
@@ -13,7 +12,7 @@ from azure.core.exceptions import (
 )
 
 from geoetl.transport.clients import Clients
-from geoetl.transport.errors import QueueUnavailableError
+from geoetl.transport.errors import administration_error
 from geoetl.transport.options import Options
 
 logger = logging.getLogger(__name__)
@@ -48,7 +47,8 @@ class Declarations:
 
         Raises:
             QueueUnavailableError: the service refuses to create it: no right, no room, or no name for a queue.
-            azure.core.exceptions.AzureError: the administration API cannot be reached.
+            NamespaceBusyError: the administration API is throttled or ill.
+            azure.core.exceptions.AzureError: it cannot be reached.
         """
         if entity in self._known or not self._options.create_queues:
             return
@@ -69,16 +69,10 @@ class Declarations:
         except ResourceExistsError:
             return
         except HttpResponseError as error:
-            cure = (
-                "Either the credential is wrong, or it has no Manage right: then grant it, or create the queue "
-                "beforehand and set the transport option `create_queues` to False."
-                if error.status_code in {401, 403}
-                else "Nothing can be sent to it until it exists."
-            )
-            raise QueueUnavailableError(
-                f"Could not create queue '{entity}': the namespace answered {error.status_code} ({_detail(error)}). "
-                + cure
-            ) from error
+            raise administration_error(
+                error, f"create queue '{entity}'",
+                or_else=", or create the queue beforehand and set the transport option `create_queues` to False",
+            ) from error  # fmt: skip
 
     def forget(self, entity: str) -> None:
         """The service said that the queue is gone: look again next time."""
@@ -108,10 +102,4 @@ class Declarations:
         except ResourceNotFoundError:
             return
         except HttpResponseError as error:
-            raise QueueUnavailableError(f"Could not delete queue '{entity}': {error.message}") from error
-
-
-def _detail(error: HttpResponseError) -> str:
-    """What the service itself says, without the XML around it."""
-    found = re.search(r"<Detail>(.*?)</Detail>", str(error), re.DOTALL)
-    return found.group(1) if found else str(error.message)
+            raise administration_error(error, f"delete queue '{entity}'") from error

@@ -1,6 +1,8 @@
 """What can go wrong, and what kombu may do about it."""
 
-from azure.core.exceptions import ServiceRequestError, ServiceResponseError
+import re
+
+from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 from azure.servicebus.exceptions import (
     MessageSizeExceededError,
     MessagingEntityDisabledError,
@@ -48,6 +50,33 @@ class QueueUnavailableError(TransportError):
     """A queue is missing and may not, or could not, be created."""
 
 
+class NamespaceBusyError(TransportError):
+    """The administration API did not serve a request; a later one may succeed."""
+
+
+def administration_error(error: HttpResponseError, tried: str, *, or_else: str = "") -> TransportError:
+    """Our error for an answer of the administration API; kombu and Celery do not know the SDK's.
+
+    Args:
+        error: the answer.
+        tried: what was asked for, such as "create queue 'q'".
+        or_else: what can be done without the Manage right.
+    """
+    status = error.status_code
+    if status is None or status == 429 or status >= 500:  # None: no token, so nothing was asked
+        return NamespaceBusyError(f"Could not {tried} yet: the namespace answered {status} ({_detail(error)}).")
+    text = f"Could not {tried}: the namespace answered {status} ({_detail(error)})."
+    if status in {401, 403}:
+        text += f" Either the credential is wrong, or it has no Manage right: then grant it{or_else}."
+    return QueueUnavailableError(text)
+
+
+def _detail(error: HttpResponseError) -> str:
+    """What the service itself says, without the XML around it."""
+    found = re.search(r"<Detail>(.*?)</Detail>", str(error), re.DOTALL)
+    return found.group(1) if found else str(error.message)
+
+
 #: A new connection may cure these: kombu reconnects and `task_publish_retry` tries again.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     ServiceBusConnectionError,
@@ -57,6 +86,7 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     OperationTimeoutError,
     ServiceRequestError,
     ServiceResponseError,
+    NamespaceBusyError,
     OSError,
 )
 

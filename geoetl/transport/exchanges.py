@@ -11,6 +11,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.transport.clients import Clients
+from geoetl.transport.errors import administration_error
 from geoetl.transport.options import Options
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ class Exchanges:
         """Create a topic, or a subscription that was added and is not yet removed.
 
         Raises:
-            azure.core.exceptions.AzureError: the administration API cannot be reached.
+            NamespaceBusyError: the administration API is throttled or ill.
+            azure.core.exceptions.AzureError: it cannot be reached.
         """
         if self.is_off or entity in self._known:
             return
@@ -96,7 +98,7 @@ class Exchanges:
             except HttpResponseError as error:
                 # 401, 403: no Manage right. 400: topics are refused, as in the Basic tier.
                 if error.status_code not in {400, 401, 403}:
-                    raise
+                    raise administration_error(error, f"create '{entity}'") from error
                 self._turn_off(f"the namespace refused to create '{entity}': {error.status_code}, {error.message}")
                 return
             self._known.add(entity)
@@ -110,7 +112,8 @@ class Exchanges:
         """Create a subscription, to be removed by `remove` or at the end of the process.
 
         Raises:
-            azure.core.exceptions.AzureError: the administration API cannot be reached.
+            NamespaceBusyError: the administration API is throttled or ill.
+            azure.core.exceptions.AzureError: it cannot be reached.
         """
         if not self.is_off:
             self._subscriptions[subscription.path] = subscription

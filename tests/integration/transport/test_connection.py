@@ -1,6 +1,10 @@
 """A kombu connection in this process against a Service Bus: connecting, declaring, publishing, what is refused."""
 
+import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage, ServiceBusMessageBatch
@@ -80,6 +84,48 @@ def test_wrong_key_is_an_authentication_error_of_kombu(connect, with_wrong_key, 
 def test_queue_that_may_not_be_created_is_named_with_the_answer(connect, with_wrong_key, queue):
     with pytest.raises(QueueUnavailableError, match=f"'{queue}': the namespace answered 401 .*create_queues"):
         connect(with_wrong_key).channel().queue_declare(queue)
+
+
+@pytest.fixture
+def admin_that_answers() -> Iterator[Callable[[int], str]]:
+    """Start an administration API that answers every request with one status."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(status: int) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(status)
+                self.send_header("Retry-After", "0")  # the SDK repeats some, and would wait for seconds
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_administration_that_is_throttled_or_ill_is_a_connection_error_of_kombu(
+    connect, queue, admin_that_answers, status
+):
+    connection = connect(admin_endpoint=admin_that_answers(status))
+    with pytest.raises(connection.connection_errors, match=f"'{queue}' yet: the namespace answered {status}"):
+        connection.channel().queue_declare(queue)
+
+
+def test_administration_that_refuses_is_a_channel_error_of_kombu(connect, queue, admin_that_answers):
+    connection = connect(admin_endpoint=admin_that_answers(400))
+    with pytest.raises(QueueUnavailableError, match=f"'{queue}': the namespace answered 400"):
+        connection.channel().queue_declare(queue)
 
 
 def test_namespace_out_of_reach_is_a_connection_error_of_kombu(connect):
