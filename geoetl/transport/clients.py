@@ -49,9 +49,13 @@ class Clients:
         """Connect to the namespace, and no more: the SDK itself may wait long for one that is away.
 
         Raises:
-            OSError: no connection.
+            ConnectionError: no connection; the name may be wrong, or the port closed.
         """
-        socket.create_connection(self._first_hop, timeout_s).close()
+        host, port = self._first_hop
+        try:
+            socket.create_connection((host, port), timeout_s).close()
+        except OSError as error:
+            raise ConnectionError(f"Cannot reach Service Bus at {host}, port {port}: {error}") from error
 
     def prefetch_tokens(self) -> None:
         """Have fresh tokens ready for the reactor; may block."""

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import socket
 import threading
 from string import punctuation
 from typing import Any
@@ -19,7 +18,6 @@ from geoetl.transport.exchanges import Exchanges
 from geoetl.transport.options import Options, open_body_store
 from geoetl.transport.publisher import Publisher
 from geoetl.transport.receiving import Receiving
-from geoetl.transport.route import first_hop
 from geoetl.transport.sender import Senders
 from geoetl.transport.urls import Address
 
@@ -49,7 +47,8 @@ class Namespace:
         self._publisher = Publisher(self._send_payloads)
         self._lock = threading.Lock()
         self._receiving: Receiving | None = None
-        self._was_reached = False
+        #: It was there once in this process.
+        self.was_reached = False
 
     @property
     def is_ours(self) -> bool:
@@ -74,19 +73,13 @@ class Namespace:
         return entity_name(name, self.options)
 
     def check_reachable(self, *, timeout_s: float) -> None:
-        """Connect to the namespace, once per process, so that Celery's own retry at start sees when it is away.
+        """Connect to the namespace, and no more.
 
         Raises:
-            OSError: no connection; the name may be wrong, or the port closed.
+            ConnectionError: no connection; the name may be wrong, or the port closed.
         """
-        if self._was_reached:
-            return
-        host, port = first_hop(self.address, self.options)
-        try:
-            socket.create_connection((host, port), timeout_s).close()
-        except OSError as error:
-            raise ConnectionError(f"Cannot reach Service Bus at {host}, port {port}: {error}") from error
-        self._was_reached = True
+        self.clients.check_reachable(timeout_s=timeout_s)
+        self.was_reached = True
 
     def send(self, entity: str, messages: list[ServiceBusMessage]) -> None:
         self._senders.send(entity, messages)

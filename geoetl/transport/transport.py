@@ -74,7 +74,10 @@ class Transport(virtual.Transport):
         return namespace_for(self._address, self._options)
 
     def establish_connection(self) -> Any:
-        self.namespace.check_reachable(timeout_s=self.client.connect_timeout or CONNECT_TIMEOUT_S)
+        namespace = self.namespace
+        # Once per process, so that Celery's own retry at its start sees when it is away; links and senders do later.
+        if not namespace.was_reached:
+            namespace.check_reachable(timeout_s=self.client.connect_timeout or CONNECT_TIMEOUT_S)
         if self._wakeup is None:
             self._wakeup = Wakeup()
         scheduled.install()

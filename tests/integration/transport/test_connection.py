@@ -1,5 +1,6 @@
 """A kombu connection in this process against a Service Bus: connecting, declaring, publishing, what is refused."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -13,7 +14,9 @@ from kombu import Exchange, Producer, Queue
 
 from geoetl.transport import sdk
 from geoetl.transport.errors import MessageTooLargeError, QueueUnavailableError
-from geoetl.transport.urls import parse_connection_string
+from geoetl.transport.namespace import Namespace
+from geoetl.transport.options import Options
+from geoetl.transport.urls import parse_address, parse_connection_string
 from tests.integration.transport.inboxes import Inbox, publish
 
 
@@ -132,6 +135,15 @@ def test_namespace_out_of_reach_is_a_connection_error_of_kombu(connect):
     connection = connect("servicebus://root:a2V5@127.0.0.1:1")
     with pytest.raises(connection.connection_errors, match=r"Cannot reach Service Bus at 127\.0\.0\.1, port 1"):
         connection.connect()
+
+
+def test_namespace_that_was_reached_is_looked_for_again():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        namespace = Namespace(parse_address(f"servicebus://root:a2V5@127.0.0.1:{port}"), Options())
+        namespace.check_reachable(timeout_s=5)
+    with pytest.raises(ConnectionError, match=f"port {port}"):
+        namespace.check_reachable(timeout_s=5)
 
 
 def test_publish_to_an_exchange_without_a_bound_queue_is_refused(connect):
