@@ -14,4 +14,6 @@ def close_socket(sock: socket.socket | None) -> None:
     """Close a connection at once and say nothing to the peer: for those known or feared to be dead."""
     if sock is not None:
         with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # a child that is being forked may have a copy, which would keep it open
+        with suppress(OSError):
             sock.close()
