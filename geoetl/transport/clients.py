@@ -21,6 +21,10 @@ from geoetl.transport.options import Options
 from geoetl.transport.route import client_arguments, first_hop
 from geoetl.transport.urls import Address, Identity
 
+#: Bound of one request by lock token, a renewal or a settlement, so that a silent service does not hold up the others
+#: for a minute.
+REQUEST_TIMEOUT_S = 20.0
+
 
 class Clients:
     """Makes receivers, senders and administration clients. Opens nothing by itself."""
@@ -35,7 +39,7 @@ class Clients:
         # Links reopen themselves with backoff and jitter, so the SDK's own retries (which sleep) would only delay that.
         self._linking = self._client(retry_total=0)
         # Requests by lock token keep one quick retry: their connection is idle most of the time.
-        self._controlling = self._client(retry_total=1, retry_backoff_factor=0.05)
+        self._controlling = self._client(retry_total=1, retry_backoff_factor=0.05, try_timeout=REQUEST_TIMEOUT_S)
 
     def _client(self, **retries: Any) -> ServiceBusClient:
         arguments = {**self._route, **retries}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from geoetl.transport import sdk
-from geoetl.transport.clients import Clients
+from geoetl.transport.clients import REQUEST_TIMEOUT_S, Clients
 from geoetl.transport.delivery import Delivery, Outcome
 from geoetl.transport.sockets import close_socket
 
@@ -16,9 +16,6 @@ logger = logging.getLogger(__name__)
 
 #: Attempts of one request, each on a fresh link; then the lock decides what happens to the message.
 ATTEMPTS = 3
-
-#: Bound of one renewal request, so that a silent service does not hold up the others for a minute.
-RENEW_TIMEOUT_S = 20.0
 
 type OnRenewed = Callable[[list[Delivery], Exception | None], None]
 type OnSettled = Callable[[Delivery, Exception | None], None]
@@ -87,7 +84,7 @@ class Control:
             on_done(deliveries, None)
             return
         tokens = [delivery.token for delivery in wanted]
-        error = self._attempt(entity, lambda link: link.renew(tokens, timeout_s=RENEW_TIMEOUT_S))
+        error = self._attempt(entity, lambda link: link.renew(tokens, timeout_s=REQUEST_TIMEOUT_S))
         if error is not None and sdk.is_lock_lost(error) and len(wanted) > 1:
             # One dead token fails the whole request (410): find out which.
             for delivery in wanted:

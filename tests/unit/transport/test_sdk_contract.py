@@ -2,6 +2,7 @@
 
 import inspect
 import time
+from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusClient
@@ -18,9 +19,12 @@ from azure.servicebus.exceptions import (
 )
 
 from geoetl.transport import sdk
+from geoetl.transport.clients import REQUEST_TIMEOUT_S, Clients
 from geoetl.transport.delivery import Outcome
 from geoetl.transport.errors import UnsupportedSdkError
+from geoetl.transport.options import Options
 from geoetl.transport.sdk import private
+from geoetl.transport.urls import parse_connection_string
 
 CONNECTION_STRING = "Endpoint=sb://localhost:1;SharedAccessKeyName=r;SharedAccessKey=a;UseDevelopmentEmulator=true"
 
@@ -49,6 +53,12 @@ def test_receiver_has_what_is_called_on_it(sdk_client):
     assert made._config.keep_alive == 0, "no keep-alive thread reads the socket"
     parameters = inspect.signature(made._settle_message_via_mgmt_link).parameters
     assert list(parameters) == ["settlement", "lock_tokens", "dead_letter_details"]
+
+
+def test_settling_by_token_is_bounded_by_the_timeout_of_the_client():
+    made: Any = Clients(parse_connection_string(CONNECTION_STRING), Options()).control_receiver("q")
+    assert made._config.try_timeout == REQUEST_TIMEOUT_S
+    assert "self._config.try_timeout" in inspect.getsource(made._settle_message_via_mgmt_link)
 
 
 def test_sender_has_what_is_set_on_it(sdk_client):
