@@ -1,6 +1,5 @@
 """``geoetl db``: the two databases, their schemas and their roles."""
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from geoetl.db.provision import Layout, provision, provision_script
 from geoetl.db.status import DatabaseStatus, database_statuses
 from geoetl.db.upgrade import upgrade
 from geoetl.engine import prune as engine_prune
+from geoetl.engine.submit import user
 from geoetl.errors import InvalidInput
 from geoetl.worker.client import default_services
 
@@ -84,7 +84,7 @@ def provision_databases(
 @app.command()
 def redeploy(as_json: AsJson = False) -> None:
     """Bring the app database up to date, also after a nuke. Data stays."""
-    _show(maintenance.redeploy(_settings().app, person=_person()), as_json=as_json)
+    _show(maintenance.redeploy(_settings().app, person=user() or "unknown"), as_json=as_json)
 
 
 @app.command("full-rebuild")
@@ -92,7 +92,7 @@ def full_rebuild(confirm: Confirm = None, as_json: AsJson = False) -> None:
     """Drop all jobs and their history, and make the app database anew. Products and catalogue stay."""
     target = _settings().app
     typed = confirm or _ask(target.dbname, "every job, task and event in it is deleted")
-    _show(maintenance.full_rebuild(target, confirm=typed, person=_person()), as_json=as_json)
+    _show(maintenance.full_rebuild(target, confirm=typed, person=user() or "unknown"), as_json=as_json)
 
 
 @app.command()
@@ -133,18 +133,11 @@ def nuke(confirm: Confirm = None, as_json: AsJson = False) -> None:
     """Drop everything in the app database; workers wait until a redeploy. Products and catalogue stay."""
     target = _settings().app
     typed = confirm or _ask(target.dbname, "everything in it is deleted, and workers wait until `geoetl db redeploy`")
-    _show(maintenance.nuke(target, confirm=typed, person=_person()), as_json=as_json)
+    _show(maintenance.nuke(target, confirm=typed, person=user() or "unknown"), as_json=as_json)
 
 
 def _settings() -> DatabaseSettings:
     return load_settings().database
-
-
-def _person() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no passwd entry, as in many containers
-        return "unknown"
 
 
 def _ask(dbname: str, what: str) -> str:

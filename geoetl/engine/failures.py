@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from geoetl.engine.rows import TaskFacts
 from geoetl.errors import GeoEtlError, OutOfMemory, PreflightFailed, TransientError
+from geoetl.resources.memory_watch import mib
 from geoetl.telemetry import redact
 
 #: Seconds; full jitter draws from zero to this, doubled with every attempt
@@ -93,19 +94,15 @@ def _shown(traceback: str) -> str:
 
 def out_of_memory(facts: TaskFacts, *, attempt: int, found: str) -> OutOfMemory:
     """The error of an attempt that needed too much, with every figure there is."""
-    figures = [f"expected were {_mib(facts.memory_bytes)}" if facts.memory_bytes else "nothing was expected"]
+    figures = [f"expected were {mib(facts.memory_bytes)}" if facts.memory_bytes else "nothing was expected"]
     if facts.share is not None:
-        figures.append(f"allowed were {_mib(facts.share.allowed_bytes)}")
+        figures.append(f"allowed were {mib(facts.share.allowed_bytes)}")
     if peak := facts.measured.get("peak_rss_bytes"):
-        figures.append(f"its peak was {_mib(peak)}")
+        figures.append(f"its peak was {mib(peak)}")
     return OutOfMemory(
         f"Attempt {attempt} of {facts.label or facts.name!r} ran out of memory: {', '.join(figures)}. {found}",
         hint=MEMORY_HINT,
     )
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:,.0f} MiB"
 
 
 def _classify(error: BaseException) -> tuple[str, str]:

@@ -52,11 +52,11 @@ class MemoryWatch:
         self._look_for_kills()
         mine = sum(private_bytes(pid) for pid in (os.getpid(), *child_pids()))
         if mine > _TIGHT * self.limit_bytes:
-            return f"this worker's processes take {_mib(mine)} of {_mib(self.limit_bytes)}"
+            return f"this worker's processes take {mib(mine)} of {mib(self.limit_bytes)}"
         used = self.group.used_bytes()
         if used > _TIGHT * self.group.limit_bytes:
             whose = "machine" if self.group.is_machine else "container"
-            return f"{_mib(used)} of the {whose}'s {_mib(self.group.limit_bytes)} are in use"
+            return f"{mib(used)} of the {whose}'s {mib(self.group.limit_bytes)} are in use"
         return None
 
     def victim(self, workers: Iterable[Worker]) -> Worker | None:
@@ -91,5 +91,6 @@ def child_pids() -> Sequence[int]:
     return pids
 
 
-def _mib(size_bytes: int) -> str:
+def mib(size_bytes: int) -> str:
+    """A size as messages write it."""
     return f"{size_bytes / 2**20:,.0f} MiB"

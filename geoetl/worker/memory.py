@@ -16,7 +16,7 @@ from geoetl.engine.failures import MEMORY_HINT
 from geoetl.engine.heartbeat import Expected, expected
 from geoetl.errors import OutOfMemory
 from geoetl.resources.memory_group import memory_group
-from geoetl.resources.memory_watch import MemoryWatch, Worker
+from geoetl.resources.memory_watch import MemoryWatch, Worker, mib
 from geoetl.resources.process_memory import private_bytes
 
 log = get_logger(__name__)
@@ -57,9 +57,9 @@ def end_largest(app: Any, watch: MemoryWatch, found: str) -> bool:
 
 
 def _error(task: Expected, victim: Worker, found: str) -> OutOfMemory:
-    wanted = f"expected were {_mib(task.memory_bytes)}" if task.memory_bytes else "nothing was expected"
+    wanted = f"expected were {mib(task.memory_bytes)}" if task.memory_bytes else "nothing was expected"
     return OutOfMemory(
-        f"Attempt {task.attempt} of {task.label!r} ran out of memory: {wanted}, it took {_mib(victim.used_bytes)}, and "
+        f"Attempt {task.attempt} of {task.label!r} ran out of memory: {wanted}, it took {mib(victim.used_bytes)}, and "
         f"{found}. Its process was ended.",
         hint=MEMORY_HINT,
     )
@@ -70,7 +70,7 @@ def explain_loss(watch: MemoryWatch, error: BaseException) -> BaseException:
     words = str(error) if isinstance(error, WorkerLostError) else ""
     if "signal 9 " in words and watch.was_killed_by_kernel():
         return OutOfMemory(
-            f"The kernel ended the task's process, as {_mib(watch.group.limit_bytes)} of memory were used up.",
+            f"The kernel ended the task's process, as {mib(watch.group.limit_bytes)} of memory were used up.",
             hint=MEMORY_HINT,
         )
     if "signal 6 " in words:
@@ -79,7 +79,3 @@ def explain_loss(watch: MemoryWatch, error: BaseException) -> BaseException:
             hint=f"{MEMORY_HINT} If that changes nothing, see the worker's log for another reason.",
         )
     return error
-
-
-def _mib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**20:,.0f} MiB"
