@@ -71,6 +71,10 @@ class Locks:
             message.lock_token = None
             yield message
 
+    def clear(self) -> None:
+        """Forgets all locks."""
+        self._by_token.clear()
+
     def restore(self, messages: Iterable[Message]) -> None:
         """Takes locks back as they were."""
         for message in sorted(messages, key=lambda each: each.locked_until):

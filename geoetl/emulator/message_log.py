@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from geoetl.emulator.journal import Journal
+from geoetl.emulator.journal import Journal, NoJournal
 from geoetl.emulator.message import Message, State
 
 
@@ -81,6 +81,12 @@ class MessageLog:
     def rewrite(self, message: Message) -> None:
         """Writes down a message whose content has changed."""
         self._journal.add(self._key, message)
+
+    def abandon(self) -> None:
+        """Forgets all messages and writes nothing down any more: another log may have the key."""
+        self._journal = NoJournal()
+        self._messages.clear()
+        self._ready.clear()
 
     def restore(self, messages: Iterable[Message], last_sequence_number: int) -> None:
         """Takes back what the journal kept."""

@@ -217,7 +217,7 @@ class Namespace:
         self.journal.drop_entity(entity.key)
         self.journal.commit()
         for part in parts:
-            part.is_deleted = True
+            part.retire()
             for each in part.family if isinstance(part, Queue) else [part]:
                 self.on_deleted(each)
 

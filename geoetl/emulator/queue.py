@@ -146,6 +146,13 @@ class Queue(MessageStore):
             each.description = description
             each.forward_waiting()
 
+    def retire(self) -> None:
+        """Is deleted: does nothing from now on, whatever falls due and whoever still holds a lock."""
+        self.is_deleted = True
+        for each in self.family:
+            each._log.abandon()
+            each._locks.clear()
+
     def forward_waiting(self) -> None:
         """Sends on what waits here, if this queue forwards."""
         if self.forwards_to is not None:

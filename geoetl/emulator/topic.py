@@ -88,6 +88,11 @@ class Topic:
         self.updated_at = self._touched_at = self._clock.now()
         self.description = description
 
+    def retire(self) -> None:
+        """Is deleted: publishes nothing from now on."""
+        self.is_deleted = True
+        self._log.abandon()
+
     def restore(self, journal: Journal) -> None:
         """Takes back what a journal kept."""
         self._log.restore(journal.messages(self.key), journal.last_sequence_number(self.key))

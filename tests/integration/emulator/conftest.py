@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSen
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.emulator import EmulatorServer, RunningServer
+from tests.integration.emulator.reopening import Reopening
 
 OTHER = os.environ.get("GEOETL_TEST_SERVICEBUS")
 OTHER_ADMIN = os.environ.get("GEOETL_TEST_SERVICEBUS_ADMIN") or OTHER
@@ -215,3 +217,12 @@ def start_emulator() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[Reopening]:
+    """A namespace that is written down, with the queue `q`."""
+    reopening = Reopening(tmp_path)
+    reopening.namespace.create("q", {"LockDuration": "PT30S", "MaxDeliveryCount": "3", "UserMetadata": "mine"})
+    yield reopening
+    reopening.journal.close()

@@ -7,10 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from azure.servicebus import ServiceBusMessage
@@ -20,54 +18,8 @@ from geoetl.emulator.clock import ManualClock
 from geoetl.emulator.filters import FilterDescription
 from geoetl.emulator.message import SCHEDULED_ENQUEUE_TIME, Message
 from geoetl.emulator.namespace import Namespace
-from geoetl.emulator.queue import Queue
 from geoetl.emulator.sqlite_journal import JournalError, SqliteJournal
-
-
-class Taker:
-    is_peek_lock = True
-    can_take = True
-
-    def __init__(self) -> None:
-        self.taken: list[Message] = []
-
-    def take(self, message: Message) -> None:
-        self.taken.append(message)
-        self.can_take = False
-
-
-def take(queue: Queue) -> Message:
-    taker = Taker()
-    queue.wait(taker)
-    queue.forget(taker)
-    return taker.taken[0]
-
-
-class Reopening:
-    """A namespace on a journal that is given up and read again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.clock = ManualClock()
-        self._directory = directory
-        self.open()
-
-    def open(self) -> None:
-        self.journal = SqliteJournal(self._directory)
-        self.namespace = Namespace(self.clock, self.journal)
-
-    def reopen(self) -> Queue:
-        self.journal.commit()
-        self.journal.close()
-        self.open()
-        return self.namespace.queue("q")
-
-
-@pytest.fixture
-def kept(tmp_path: Path) -> Iterator[Reopening]:
-    reopening = Reopening(tmp_path)
-    reopening.namespace.create("q", {"LockDuration": "PT30S", "MaxDeliveryCount": "3", "UserMetadata": "mine"})
-    yield reopening
-    reopening.journal.close()
+from tests.unit.emulator.world import take
 
 
 def test_queue_keeps_its_settings(kept):

@@ -39,6 +39,14 @@ def test_scheduled_message_is_forwarded_at_its_time(world):
     assert (start.counts.total, end.counts.active) == (0, 1)
 
 
+def test_deleted_queue_forwards_nothing_any_more(world):
+    end, start = world.queue("end"), world.queue("start", ForwardTo="end")
+    world.send(start, due_in=60)
+    world.namespace.delete("start")
+    world.pass_time(60)
+    assert end.counts.total == 0
+
+
 def test_what_waits_is_forwarded_as_soon_as_the_queue_is_told_to(world):
     end, start = world.queue("end"), world.queue("start", LockDuration="PT5S")
     world.send(start, "held")
