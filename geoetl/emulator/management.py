@@ -12,9 +12,9 @@ from geoetl.emulator.amqp_types import Array, Timestamp
 from geoetl.emulator.conditions import ARGUMENT_ERROR, MESSAGE_SIZE_EXCEEDED, NOT_IMPLEMENTED, ServiceBusError
 from geoetl.emulator.entities import Entity
 from geoetl.emulator.links import LinkSession
-from geoetl.emulator.message import parse_message
 from geoetl.emulator.queue import Queue
 from geoetl.emulator.requests import Answer, Request, RequestLink
+from geoetl.emulator.sent import read_sent
 from geoetl.emulator.subscription import Subscription
 
 _PREFIX: Final = "com.microsoft:"
@@ -86,9 +86,8 @@ class ManagementLink(RequestLink):
     def _schedule_message(self, body: dict[Any, Any]) -> Answer:
         limit = self.session.broker.limits.max_message_bytes
         encoded = [entry.get("message") if isinstance(entry, dict) else None for entry in _list(body, "messages")]
-        messages = [_binary(each, limit) for each in encoded]
-        numbers = [self._target.send(parse_message(data)) for data in messages]
-        return _ok({"sequence-numbers": Array(numbers)})
+        messages = [message for each in encoded for message in read_sent(_binary(each, limit))]
+        return _ok({"sequence-numbers": Array(self._target.send(message) for message in messages)})
 
     def _cancel_scheduled_message(self, body: dict[Any, Any]) -> Answer:
         for number in _sequence_numbers(body):

@@ -24,9 +24,6 @@ AMQP_SEQUENCE: Final = 0x76
 AMQP_VALUE: Final = 0x77
 FOOTER: Final = 0x78
 
-#: The message format of a batch: its data sections are whole encoded messages.
-BATCH_FORMAT: Final = 0x80013700
-
 SCHEDULED_ENQUEUE_TIME: Final = Symbol("x-opt-scheduled-enqueue-time")
 _ENQUEUED_TIME: Final = Symbol("x-opt-enqueued-time")
 _SEQUENCE_NUMBER: Final = Symbol("x-opt-sequence-number")

@@ -16,10 +16,11 @@ from geoetl.emulator.encode import encode
 from geoetl.emulator.entities import Entity
 from geoetl.emulator.links import IncomingLink, Link, LinkSession, OutgoingLink, ReplyLink
 from geoetl.emulator.management import ManagementLink
-from geoetl.emulator.message import BATCH_FORMAT, Message, parse_batch, parse_message
+from geoetl.emulator.message import Message
 from geoetl.emulator.outcomes import ACCEPTED_STATE, REJECTED_STATE, RELEASED_STATE, fields_of, rejected_state
 from geoetl.emulator.performatives import Attach
 from geoetl.emulator.queue import Queue
+from geoetl.emulator.sent import read_sent
 from geoetl.emulator.subscription import Subscription
 from geoetl.emulator.topic import Topic
 
@@ -40,11 +41,8 @@ class EntityTarget(IncomingLink):
 
     def receive(self, message_format: int, payload: bytes) -> None:
         self.session.broker.faults.check_send()
-        if message_format == BATCH_FORMAT:
-            for message in parse_batch(payload):
-                self._entity.send(message)
-        else:
-            self._entity.send(parse_message(payload))
+        for message in read_sent(payload, message_format):
+            self._entity.send(message)
 
 
 class QueueSource(OutgoingLink):

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.exceptions import MessageLockLostError, MessageSizeExceededError, MessagingEntityNotFoundError
+from azure.servicebus.exceptions import (
+    MessageLockLostError,
+    MessageSizeExceededError,
+    MessagingEntityNotFoundError,
+    ServiceBusError,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
@@ -212,12 +217,26 @@ def test_deferred_message_is_found_by_its_number_only(bus):
 def test_message_past_its_time_to_live_is_gone_or_dead_lettered(bus):
     plain, kept = bus.queue(), bus.queue(dead_lettering_on_message_expiration=True)
     for queue in (plain, kept):
-        bus.sender(queue).send_messages(ServiceBusMessage("t", time_to_live=timedelta(seconds=0.3)))
-    time.sleep(0.5)
+        bus.sender(queue).send_messages(ServiceBusMessage("t", time_to_live=timedelta(seconds=1)))
+    time.sleep(1.2)
     bus.assert_counts(plain, total=0)
     bus.assert_counts(kept, dead_lettered=1)
     message = receive_one(bus.receiver(kept, sub_queue="deadletter"))
     assert message.dead_letter_reason == "TTLExpiredException"
+
+
+def test_message_without_time_to_live_is_refused_with_all_that_is_sent_with_it(bus):
+    queue, now = bus.queue(), datetime.now(UTC)
+    sender = bus.sender(queue)
+    dead, alive = ServiceBusMessage("x", time_to_live=timedelta(0)), ServiceBusMessage("y")
+    for send in (
+        lambda: sender.send_messages(dead),
+        lambda: sender.send_messages([alive, dead]),
+        lambda: sender.schedule_messages([alive, dead], now + timedelta(hours=1)),
+    ):
+        with pytest.raises(ServiceBusError, match="TimeToLive must be a positive timeout value"):
+            send()
+    bus.assert_counts(queue, total=0)
 
 
 def test_missing_queue_is_reported_as_such(bus):
