@@ -6,23 +6,46 @@ import sys
 
 import structlog
 
-#: SAS signatures, account keys, passwords and bearer tokens, wherever a library puts them into a message.
-_SECRETS = re.compile(
-    r"""(?xi)
-    ( \b(?:sig|AccountKey|SharedAccessKey|SharedAccessSignature|client_secret|password|pwd) (?:=|['"]\s*:\s*)
-    | \bBearer\s+ )
-    (?: '[^']*' | "[^"]*" | [^&;\s'",)}]+ )
-    | ( ://[^:/@\s]+: ) [^@/\s]+ (?=@)
+#: How the names of settings, parameters and headers end whose values are secrets.
+_CONFIDENTIAL = (
+    r"(?: passw(?:or)?d | secret | AccountKey | SharedAccess(?:Key|Signature) | client_assertion"
+    r" | (?:access|refresh|id)_token | basic[_-]auth | (?<![a-z])pwd )"
+)
+_CONFIDENTIAL_NAME = re.compile(rf"(?xi) {_CONFIDENTIAL} $")
+#: A name and its value: NAME=x, name = 'x', {"name": "x"}, also inside text that is quoted itself. A quoted value may
+#: be cut off at the end of a line; what follows a bare one in a list, or closes a bracket, is not of it. The time it
+#: takes is linear in the length of the text.
+_NAMED = re.compile(
+    rf"""(?xim)
+    ( {_CONFIDENTIAL} (?: [ \t]*=[ \t]* | \\*['"]\s*:\s* )
+      | \bsig=
+      | \bBearer\s+
+      | Authorization\\*['"]?\s*[:=]\s*\\*['"]?Basic\s+ )
+    (?: (?P<quote>\\+['"]) .*? (?: (?P=quote) | $ )
+      | [bru]{{0,2}} (?: '(?:[^'\\\n]++|\\.?|'')*+(?:'|$) | "(?:[^"\\\n]++|\\.?|"")*+(?:"|$) )
+      | [^&;\s'"]* [^&;\s'",)}}\]] )
+    """
+)
+#: What a line has at least, in lower case, in which `_NAMED` finds something: looking for that costs little.
+_HINTS = ("passw", "secret", "accountkey", "sharedaccess", "assertion", "_token", "basic", "pwd", "sig=", "bearer")
+#: The password of a URL. Keys of Service Bus may have slashes, and a port has one behind it.
+_IN_URL = re.compile(
+    r"""(?x)
+    ( ://[^:/@\s\[]*: )
+    (?: [^@/\s]++ (?:@[^@/\s]++)* | (?!\d{1,5}/) [^@\s'"]{1,200} | [A-Za-z0-9+/]{43}= ) (?=@)
     """
 )
 
 
 def redact(text: str) -> str:
     """The text with secrets replaced by ``***``."""
-    # Every line of a log comes here, and most have nothing that the expression could begin with.
-    if "=" not in text and ":" not in text and "bearer" not in text.lower():
-        return text
-    return _SECRETS.sub(lambda found: f"{found[1] or found[2]}***", text)
+    # Every line of a log comes here, and most have nothing that the expressions could find.
+    lower = text.lower()
+    if any(hint in lower for hint in _HINTS):
+        text = _NAMED.sub(r"\1***", text)
+    if "@" in text and "://" in text:
+        text = _IN_URL.sub(r"\1***", text)
+    return text
 
 
 #: Fields of a line that are ours, and no secrets.
@@ -32,9 +55,18 @@ _PLAIN = frozenset({"job", "run", "stage", "task", "attempt", "level", "timestam
 def _redact_line(_logger: object, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Before it is rendered: a secret ends where a quotation mark of the text does, not one that JSON escapes."""
     for name, value in line.items():
-        if isinstance(value, str) and name not in _PLAIN:
-            line[name] = redact(value)
+        if name not in _PLAIN and not isinstance(value, int | float | None):
+            line[name] = _redact_field(name, value)
     return line
+
+
+def _redact_field(name: str, value: object) -> object:
+    """A field without secrets; one that is no text becomes text where it has any, as the renderers would show it."""
+    if _CONFIDENTIAL_NAME.search(name):
+        return "***"
+    shown = value if isinstance(value, str) else repr(value)
+    redacted = redact(shown)
+    return value if redacted == shown else redacted
 
 
 def log_attempt(*, job: str, run: str, stage: str, task: str, attempt: int) -> None:
