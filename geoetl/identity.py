@@ -87,7 +87,7 @@ class _KeptTokens:
             raise ClientAuthenticationError("The identity endpoint gave no readable answer.") from exc
         held = self._held.get(scopes)
         # azure-identity has a cache of its own: the same token again is as old as it was.
-        if held is None or held[0].expires_on != token.expires_on:
+        if held is None or held[0].token != token.token:
             self._held[scopes] = token, time.time()
         return token
 
