@@ -47,6 +47,8 @@ class _KeptTokens:
         self._lock = threading.Lock()
         #: By scopes: a token and when it was fetched.
         self._held: dict[tuple[str, ...], tuple[AccessTokenInfo, float]] = {}
+        #: The scopes whose last refresh failed.
+        self._failing: set[tuple[str, ...]] = set()
         self._thread: threading.Thread | None = None
 
     def get(self, scopes: tuple[str, ...]) -> AccessTokenInfo:
@@ -68,7 +70,7 @@ class _KeptTokens:
         return self._source.get_token_info(*scopes, options=options)
 
     def refresh(self) -> None:
-        """Replace the tokens that will soon end; never fails, but tells."""
+        """Replace the tokens that will soon end; never fails, but tells when that begins and ends."""
         now = time.time()
         for scopes, (token, fetched_at) in list(self._held.items()):
             if token.expires_on - now > (token.expires_on - fetched_at) * REFRESH_AT_PART_LEFT:
@@ -76,8 +78,10 @@ class _KeptTokens:
             try:
                 self._fetch(scopes)
             except AzureError as exc:
-                left_s, why = token.expires_on - now, type(exc).__name__
-                log.warning("no new token for %s, the present one ends in %.0f s: %s", scopes[0], left_s, why)
+                if scopes not in self._failing:
+                    self._failing.add(scopes)
+                    left_s, why = token.expires_on - now, " ".join(str(exc).split())
+                    log.warning("no new token for %s, the present one ends in %.0f s: %s", scopes[0], left_s, why)
 
     def _fetch(self, scopes: tuple[str, ...]) -> AccessTokenInfo:
         try:
@@ -89,6 +93,9 @@ class _KeptTokens:
         # azure-identity has a cache of its own: the same token again is as old as it was.
         if held is None or held[0].token != token.token:
             self._held[scopes] = token, time.time()
+            if scopes in self._failing:
+                self._failing.discard(scopes)
+                log.info("new tokens for %s again", scopes[0])
         return token
 
 

@@ -121,3 +121,5 @@ def configure_logging(level: str = "INFO", *, as_json: bool = False) -> None:
         logging.getLogger(name).setLevel("DEBUG" if level == "DEBUG" else "WARNING")
     # One line for every state change of every AMQP frame, at INFO.
     logging.getLogger("azure").setLevel(logging.WARNING)
+    # Some lines for every attempt to get a token; geoetl.identity says when they begin to fail, and why.
+    logging.getLogger("azure.identity").setLevel(logging.ERROR)

@@ -22,6 +22,8 @@ class IdentityEndpoint:
 
     def __init__(self) -> None:
         self.is_down = False
+        #: Whether answers break off in the middle.
+        self.is_cut_off = False
         self.audience: str | None = None
         self.requests: list[dict[str, str]] = []
         #: By resource: the token that was issued last, or is about to be, and when it ends.
@@ -38,7 +40,8 @@ class IdentityEndpoint:
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.end_headers()
-                self.wfile.write(json.dumps(body).encode())
+                data = json.dumps(body).encode()
+                self.wfile.write(data[: len(data) // 2] if endpoint.is_cut_off else data)
 
             def log_message(self, *args: Any) -> None:
                 pass
