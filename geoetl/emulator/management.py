@@ -68,13 +68,13 @@ class ManagementLink(RequestLink):
         if changes is not None and not isinstance(changes, dict):
             raise ServiceBusError(ARGUMENT_ERROR, "'properties-to-modify' must be a map.")
         reason, description = body.get("deadletter-reason"), body.get("deadletter-description")
-        settle: dict[Any, Callable[[bytes], None]] = {
+        settle: dict[str, Callable[[bytes], None]] = {
             "completed": queue.complete,
             "abandoned": lambda token: queue.abandon(token, changes),
             "defered": lambda token: queue.defer(token, changes),
             "suspended": lambda token: queue.dead_letter(token, reason, description),
         }
-        if status not in settle:
+        if not isinstance(status, str) or status not in settle:
             raise ServiceBusError(
                 ARGUMENT_ERROR, f"'disposition-status' is {status!r}; accepted are {', '.join(sorted(settle))}."
             )
@@ -102,7 +102,7 @@ class ManagementLink(RequestLink):
         return _ok({"messages": [{"message": message.encode_peeked()} for message in messages]})
 
     def _receive_by_sequence_number(self, body: dict[Any, Any]) -> Answer:
-        is_peek_lock = int(body.get("receiver-settle-mode") or 0) != _RECEIVE_AND_DELETE
+        is_peek_lock = _number(body, "receiver-settle-mode") != _RECEIVE_AND_DELETE
         messages = self._queue.receive_deferred(_sequence_numbers(body), is_peek_lock=is_peek_lock)
         return _ok(
             {

@@ -26,6 +26,8 @@ from azure.servicebus import ServiceBusClient, ServiceBusReceiver, ServiceBusSen
 from azure.servicebus.management import ServiceBusAdministrationClient
 
 from geoetl.emulator import EmulatorServer, RunningServer
+from geoetl.emulator.message import Message
+from tests.integration.emulator.peer import BODY, Peer
 from tests.integration.emulator.reopening import Reopening
 
 OTHER = os.environ.get("GEOETL_TEST_SERVICEBUS")
@@ -226,3 +228,34 @@ def kept(tmp_path: Path) -> Iterator[Reopening]:
     reopening.namespace.create("q", {"LockDuration": "PT30S", "MaxDeliveryCount": "3", "UserMetadata": "mine"})
     yield reopening
     reopening.journal.close()
+
+
+@pytest.fixture
+def connect(server: RunningServer) -> Iterator[Callable[[], Peer]]:
+    peers: list[Peer] = []
+
+    def new_peer(port: int = server.port) -> Peer:
+        peers.append(Peer(port))
+        return peers[-1]
+
+    yield new_peer
+    for peer in peers:
+        peer.socket.close()
+
+
+@pytest.fixture
+def fill(server: RunningServer) -> Callable[..., str]:
+    """Makes a queue with messages and returns its name."""
+
+    def make(count: int, body: bytes = BODY) -> str:
+        name = f"queue-{os.urandom(4).hex()}"
+
+        def in_server(it: EmulatorServer) -> None:
+            queue = it.namespace.create(name, {})
+            for _ in range(count):
+                queue.send(Message(body=body))
+
+        server.call(in_server)
+        return name
+
+    return make

@@ -4,7 +4,9 @@ import socket
 from typing import Any
 
 from geoetl.emulator.amqp_types import Described, Symbol, UByte, UInt, ULong
+from geoetl.emulator.encode import encode, encode_described
 from geoetl.emulator.frames import AMQP_HEADER, SASL_HEADER, FrameReader, encode_frame_header
+from geoetl.emulator.message import AMQP_VALUE, APPLICATION_PROPERTIES, PROPERTIES, parse_message
 from geoetl.emulator.performatives import (
     Attach,
     Begin,
@@ -21,6 +23,8 @@ from geoetl.emulator.performatives import (
 
 PLAIN = b"\x00RootManageSharedAccessKey\x00SAS_KEY_VALUE"
 SOURCE, TARGET = ULong(0x28), ULong(0x29)
+#: A message.
+BODY = b"\x00\x53\x75\xa0\x01x"
 
 
 class Peer:
@@ -107,3 +111,30 @@ class Peer:
         except TimeoutError:
             return False
         return True
+
+
+class Management:
+    """Requests to the `$management` of a queue."""
+
+    def __init__(self, peer: Peer, queue: str) -> None:
+        self._peer = peer
+        node, me = Described(TARGET, [f"{queue}/$management"]), Described(SOURCE, ["me"])
+        peer.write(Attach("requests", UInt(7), False, source=me, target=node, initial_delivery_count=UInt(0)))
+        peer.read(Attach)
+        source = Described(SOURCE, [f"{queue}/$management"])
+        peer.write(Attach("answers", UInt(8), True, source=source, target=Described(TARGET, ["me"])))
+        peer.read(Attach)
+        peer.write(Flow(UInt(0), UInt(1000), UInt(0), UInt(1000), UInt(8), UInt(0), UInt(99)))
+        self._asked = 0
+
+    def ask(self, operation: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """The status and the value of the answer."""
+        request = b"".join((
+            encode_described(PROPERTIES, ["id", None, None, None, "me"]),
+            b"\x00\x53" + bytes((APPLICATION_PROPERTIES,)) + encode({"operation": f"com.microsoft:{operation}"}),
+            b"\x00\x53" + bytes((AMQP_VALUE,)) + encode(body),
+        ))  # fmt: skip
+        self._peer.write(Transfer(UInt(7), UInt(self._asked), b"t", UInt(0), settled=True), request)
+        self._asked += 1
+        answer = parse_message(self._peer.read_transfer()[1])
+        return answer.read_application_properties()["statusCode"], answer.read_value()

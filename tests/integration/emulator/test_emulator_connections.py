@@ -3,7 +3,7 @@
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,9 +23,7 @@ from geoetl.emulator.performatives import (
     Flow,
     Transfer,
 )
-from tests.integration.emulator.peer import SOURCE, Peer
-
-BODY = b"\x00\x53\x75\xa0\x01x"
+from tests.integration.emulator.peer import BODY, SOURCE, Peer
 
 
 @pytest.fixture(scope="module")
@@ -33,37 +31,6 @@ def server() -> Iterator[RunningServer]:
     with EmulatorServer.in_thread(limits=Limits(idle_timeout_s=60, max_message_bytes=64 * 1024)) as running:
         running.call(lambda it: it.namespace.create("q", {}))
         yield running
-
-
-@pytest.fixture
-def connect(server: RunningServer) -> Iterator[Callable[[], Peer]]:
-    peers: list[Peer] = []
-
-    def new_peer(port: int = server.port) -> Peer:
-        peers.append(Peer(port))
-        return peers[-1]
-
-    yield new_peer
-    for peer in peers:
-        peer.socket.close()
-
-
-@pytest.fixture
-def fill(server: RunningServer) -> Callable[..., str]:
-    """Makes a queue with messages and returns its name."""
-
-    def make(count: int, body: bytes = BODY) -> str:
-        name = f"queue-{os.urandom(4).hex()}"
-
-        def in_server(it: EmulatorServer) -> None:
-            queue = it.namespace.create(name, {})
-            for _ in range(count):
-                queue.send(Message(body=body))
-
-        server.call(in_server)
-        return name
-
-    return make
 
 
 @pytest.mark.parametrize(
