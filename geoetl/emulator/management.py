@@ -72,7 +72,7 @@ class ManagementLink(RequestLink):
             "completed": queue.complete,
             "abandoned": lambda token: queue.abandon(token, changes),
             "defered": lambda token: queue.defer(token, changes),
-            "suspended": lambda token: queue.dead_letter(token, reason, description),
+            "suspended": lambda token: queue.dead_letter(token, reason, description, changes),
         }
         if not isinstance(status, str) or status not in settle:
             raise ServiceBusError(

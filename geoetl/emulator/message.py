@@ -24,6 +24,10 @@ AMQP_SEQUENCE: Final = 0x76
 AMQP_VALUE: Final = 0x77
 FOOTER: Final = 0x78
 
+#: Application properties of dead letters.
+DEAD_LETTER_REASON: Final = "DeadLetterReason"
+DEAD_LETTER_DESCRIPTION: Final = "DeadLetterErrorDescription"
+
 SCHEDULED_ENQUEUE_TIME: Final = Symbol("x-opt-scheduled-enqueue-time")
 _ENQUEUED_TIME: Final = Symbol("x-opt-enqueued-time")
 _SEQUENCE_NUMBER: Final = Symbol("x-opt-sequence-number")
@@ -107,7 +111,7 @@ class Message:
 
     def dead_letter(self, source: str, reason: str | None, description: str | None) -> "Message":
         """The copy that goes to the dead-letter queue of a source; it never expires there."""
-        extra = {"DeadLetterReason": reason, "DeadLetterErrorDescription": description}
+        extra = {DEAD_LETTER_REASON: reason, DEAD_LETTER_DESCRIPTION: description}
         given = {key: value for key, value in extra.items() if value is not None}
         section = self.with_application_properties(given) if given else self.application_properties
         annotations = {

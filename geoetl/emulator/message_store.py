@@ -158,5 +158,7 @@ class MessageStore(ABC):
 
     def _change(self, message: Message, changes: dict[Any, Any] | None) -> None:
         if changes:
-            message.application_properties = message.with_application_properties(changes)
+            # Annotations have symbols for names, application properties strings (AMQP 1.0, part 3.2.5).
+            named = {str(name): value for name, value in changes.items()}
+            message.application_properties = message.with_application_properties(named)
             self._log.rewrite(message)

@@ -16,7 +16,7 @@ from geoetl.emulator.encode import encode
 from geoetl.emulator.entities import Entity
 from geoetl.emulator.links import IncomingLink, Link, LinkSession, OutgoingLink, ReplyLink
 from geoetl.emulator.management import ManagementLink
-from geoetl.emulator.message import Message
+from geoetl.emulator.message import DEAD_LETTER_DESCRIPTION, DEAD_LETTER_REASON, Message
 from geoetl.emulator.outcomes import ACCEPTED_STATE, REJECTED_STATE, RELEASED_STATE, fields_of, rejected_state
 from geoetl.emulator.performatives import Attach
 from geoetl.emulator.queue import Queue
@@ -89,25 +89,17 @@ class QueueSource(OutgoingLink):
                 self._queue.release(tag)
                 return RELEASED_STATE
             case outcomes.REJECTED:
-                reason, description = _dead_letter_reason(state)
-                self._queue.dead_letter(tag, reason, description)
+                self._queue.dead_letter(tag, *_dead_letter_reason(state))
                 return REJECTED_STATE
             case outcomes.MODIFIED:
-                is_failed, is_undeliverable, changes = fields_of(state, 3)
-                self._modify(tag, bool(is_failed), bool(is_undeliverable), changes)
+                _, is_undeliverable, annotations = fields_of(state, 3)
+                changes: dict[Any, Any] | None = annotations if isinstance(annotations, dict) else None
+                # The clients for .NET and JavaScript abandon without `delivery-failed`, and it counts all the same.
+                (self._queue.defer if is_undeliverable else self._queue.abandon)(tag, changes)
                 return encode(state)
             case _:
                 # `received` says how far a transfer got; it ends nothing.
                 return None
-
-    def _modify(self, tag: bytes, is_failed: bool, is_undeliverable: bool, annotations: Any) -> None:
-        changes = annotations if isinstance(annotations, dict) else None
-        if is_undeliverable:
-            self._queue.defer(tag, changes)
-        elif is_failed:
-            self._queue.abandon(tag, changes)
-        else:
-            self._queue.release(tag)
 
 
 def open_link(session: LinkSession, attach: Attach) -> Link:
@@ -199,12 +191,14 @@ def _refuse_filters(attach: Attach) -> None:
         )
 
 
-def _dead_letter_reason(state: Described) -> tuple[str | None, str | None]:
+def _dead_letter_reason(state: Described) -> tuple[str | None, str | None, dict[Any, Any]]:
+    """Reason, description, and what else goes to the application properties."""
     (error,) = fields_of(state, 1)
     condition, description, info = fields_of(error, 3)
-    details: dict[Any, Any] = info if isinstance(info, dict) else {}
+    changes: dict[Any, Any] = dict(info) if isinstance(info, dict) else {}
     fallback = None if condition in (None, _DEAD_LETTER_CONDITION) else str(condition)
     return (
-        details.get("DeadLetterReason", fallback),
-        details.get("DeadLetterErrorDescription", description if isinstance(description, str) else None),
+        changes.pop(DEAD_LETTER_REASON, fallback),
+        changes.pop(DEAD_LETTER_DESCRIPTION, description if isinstance(description, str) else None),
+        changes,
     )

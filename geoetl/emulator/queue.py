@@ -5,7 +5,7 @@ https://learn.microsoft.com/azure/service-bus-messaging/message-transfers-locks-
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from geoetl.emulator.addresses import DEAD_LETTERS, TRANSFER_DEAD_LETTERS
 from geoetl.emulator.conditions import NOT_ALLOWED, ServiceBusError
@@ -116,15 +116,19 @@ class Queue(MessageStore):
         """
         self._schedule.cancel(sequence_number)
 
-    def dead_letter(self, token: bytes, reason: str | None, description: str | None) -> None:
-        """Moves a message to the dead-letter queue.
+    def dead_letter(
+        self, token: bytes, reason: str | None, description: str | None, changes: dict[Any, Any] | None = None
+    ) -> None:
+        """Moves a message to the dead-letter queue; `changes` go to its application properties.
 
         Raises:
             ServiceBusError: also when the message already is a dead letter.
         """
         if self.dead_letters is None:
             raise ServiceBusError(NOT_ALLOWED, f"Messages of '{self.name}' are dead letters already.")
-        self._bury(self._unlock(token), reason, description)
+        message = self._unlock(token)
+        self._change(message, changes)
+        self._bury(message, reason, description)
 
     def clear(self) -> int:
         """Removes all messages, dead letters too, and returns how many; who holds one has lost its lock."""
