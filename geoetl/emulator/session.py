@@ -280,13 +280,13 @@ class Session:
             self._unsettled[number] = (link, tag)
         room = self._connection.max_body_size - _TRANSFER_OVERHEAD
         if len(payload) <= room:
-            self._window.send(encode_transfer(link.handle, number, tag, settled=settled) + payload)
+            self._window.send(link, encode_transfer(link.handle, number, tag, settled=settled) + payload)
             return
         head = Transfer(UInt(link.handle), UInt(number), tag, UInt(0), settled, more=True)
         for start in range(0, len(payload), room):
             more = start + room < len(payload)
             transfer = Transfer(UInt(link.handle), settled=settled, more=more) if start else head
-            self._window.send(encode_performative(transfer) + payload[start : start + room])
+            self._window.send(link, encode_performative(transfer) + payload[start : start + room])
 
     def _flow(self) -> Flow:
         return Flow(

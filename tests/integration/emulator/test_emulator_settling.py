@@ -1,11 +1,12 @@
 """Settling as clients other than azure-servicebus for Python do it, frame by frame."""
 
+import struct
 from uuid import UUID
 
 import pytest
 
 from geoetl.emulator.amqp_types import Described, Symbol, UInt, ULong
-from geoetl.emulator.performatives import Attach, Disposition
+from geoetl.emulator.performatives import Attach, Detach, Disposition, Flow
 from tests.integration.emulator.peer import Management, Peer
 
 REJECTED, MODIFIED = ULong(0x25), ULong(0x27)
@@ -65,3 +66,17 @@ def test_dead_letter_keeps_the_properties_of_its_settlement_by_token(connect, fi
     assert management.ask("update-disposition", settlement)[0] == 200
     (dead,) = server.call(lambda it: it.namespace.queue(queue).dead_letters.peek(0, 9))
     assert dead.read_application_properties() == {"DeadLetterReason": "r", "tries": 3}
+
+
+def test_nothing_of_a_message_comes_after_its_link_is_detached(connect, fill, server):
+    queue, peer = fill(1, b"\x00\x53\x75\xb0" + struct.pack(">I", 20_000) + b"z" * 20_000), connect()
+    peer.open(window=2, max_frame_size=UInt(1024))
+    peer.receive_from(queue)
+    peer.read(Attach)
+    peer.give_credit(1, window=2)
+    for _ in range(2):
+        assert peer.read_transfer()[0].more
+    peer.write(Detach(UInt(0), closed=True))
+    peer.read(Detach)
+    peer.write(Flow(UInt(2), UInt(1000), UInt(0), UInt(1000), echo=True))
+    assert peer.read(Flow).next_outgoing_id == 2
