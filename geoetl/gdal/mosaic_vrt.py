@@ -161,13 +161,12 @@ class _Description:
         if mosaic.has_overlap and mosaic.overlap in _PIXEL_FUNCTIONS and mosaic.sources:
             derived = Element("VRTRasterBand", {"dataType": band.get("dataType", "")})
             nodata = band.find("NoDataValue")
-            if self._is_masked:
-                # No value of the band's own type is free to say that a source has none.
+            if self._is_masked or nodata is None:
+                # No value of the band's own type is free to say that a source has none, and by itself GDAL says 0.
                 derived.set("dataType", "Float64")
                 nodata = Element("NoDataValue")
                 nodata.text = "nan"
-            if nodata is not None:
-                derived.append(nodata)
+            derived.append(nodata)
             self._compose(derived, sources, number)
             _add_source(band, self._whole, self._derived(f"band-{number}", derived, mosaic.overlap), from_band="1")
             return

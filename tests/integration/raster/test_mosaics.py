@@ -96,6 +96,32 @@ def test_one_task_makes_the_drivers_file_of_the_plain_mosaic(kind, rule, sources
     assert found.mean == pytest.approx(valid.mean())
 
 
+#: Without a gap, for sources that have no value for one.
+CLOSED = [(0, 0, 330, 300), (300, 0, 320, 310), (0, 280, 340, 310), (305, 300, 315, 290)]
+
+
+@pytest.mark.parametrize("by", ["bands", "one task"])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint32", "float32"])
+def test_sources_without_nodata_lie_one_above_the_other(dtype, rule, by, sources, ctx):
+    rng = np.random.default_rng(13)
+    # Neither the highest nor the lowest value may be that of pixels which a source has not.
+    low = -120 if rule == "highest" and not dtype.startswith("u") else 1
+    values = [rng.integers(low, low + 110, (2, height, width)).astype(dtype) for _, _, width, height in CLOSED]
+    for own, (column, row, _, _) in zip(values, CLOSED, strict=True):
+        sources.add(own, column, row)
+    cog = sources.cog(overlap=rule, **({} if by == "bands" else {"blocksize": 512, "band_rows": 512}))
+    assert misfits(sources.refs, sources.headers, sources.options) == []
+
+    if by == "bands":
+        sources.by_bands(cog)
+    else:
+        make_mosaic(MosaicInput(cog=cog, facts=sources.whole), ctx)
+
+    with rasterio.open(ctx.store.path(TARGET)) as dst:
+        np.testing.assert_array_equal(dst.read(), reference(values, CLOSED, SHAPE, None, rule), strict=True)
+
+
 def test_sources_that_touch_without_nodata_are_copied(sources, ctx):
     rng = np.random.default_rng(3)
     whole = (rng.integers(0, 2**40, (1, 300, 400)) + 2**60).astype("int64")
