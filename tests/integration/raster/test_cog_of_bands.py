@@ -20,7 +20,7 @@ from geoetl.tasks.raster.cog.assemble import assemble_cog
 from geoetl.tasks.raster.cog.bands import encode_band
 from geoetl.tasks.raster.inspect import inspect_raster
 from geoetl.tasks.raster.profiles import choose_profile
-from tests.integration.raster.rasters import CASES, facts_at, write
+from tests.integration.raster.rasters import CASES, facts_at, values, write
 
 SOURCE = BlobRef("bronze://raw/original.tif")
 TARGET = BlobRef("silver://cogs/demo/5f0c3d9e/original.tif")
@@ -147,6 +147,21 @@ def test_lerc_has_the_drivers_pixels(tmp_path, ctx):
             rasterio.open(tmp_path / "driver.tif", **options) as other,
         ):
             np.testing.assert_array_equal(one.read(), other.read(), strict=True)
+
+
+@pytest.mark.parametrize("collar", [0, 255])
+def test_lerc_keeps_a_fourth_band_that_is_no_alpha(collar, tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    fill = values("uint8", (4, 530, 601))
+    # What looks like transparency where GDAL takes the fourth band for it.
+    fill[3, :BLOCKSIZE, :BLOCKSIZE] = collar
+    write(original, "uint8", count=4, fill=fill, photometric="RGB", alpha="NO")
+    assert problem_of(original, profile="lerc") is None
+
+    make(ctx, original, profile="lerc")
+
+    with rasterio.open(ctx.store.path(TARGET)) as dst:
+        np.testing.assert_array_equal(dst.read(), fill, strict=True)
 
 
 @pytest.mark.parametrize("name", ["rgba", "grey and alpha", "internal mask", "NaN nodata", "all metadata", "palette"])

@@ -52,12 +52,13 @@ class TileEncoder:
 
     def _write(self, memory: MemoryFile, pixels: Pixels) -> None:
         # Settings of GDAL belong to a thread, and this may be another than the one that opened the source.
+        # Left to itself GDAL takes a fourth band of bytes for alpha, and LERC keeps alpha apart from the bands.
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
             memory.open(
                 driver="GTiff", width=pixels.width, height=pixels.height, count=len(pixels.values),
                 dtype=self.dtype, tiled=True, blockxsize=self.blocksize, blockysize=self.blocksize,
-                interleave="pixel", **self.options,
+                interleave="pixel", photometric="MINISBLACK", **self.options,
             ) as dst,
         ):  # fmt: skip
             dst.write(pixels.values)
