@@ -113,3 +113,78 @@ def test_infinity_is_valid_but_counts_in_no_mean():
 def test_a_crs_that_is_no_map_has_no_footprint(facts_of, crs):
     with pytest.raises(BadData, match="neither geographic nor projected"):
         footprint(facts_of(crs=crs, epsg=None), "bronze://raw/a.tif")
+
+
+@pytest.mark.parametrize("mirrored", [(1, 1), (-1, -1), (-1, 1)])
+@pytest.mark.parametrize(("crs", "pole"), [("EPSG:3413", 1), ("EPSG:3031", -1)])
+def test_south_up_and_mirrored_rasters_are_over_the_same_pole(facts_of, crs, pole, mirrored):
+    north_up = placed(facts_of, crs, (60_000, 0, -3_000_000, 0, -60_000, 3_000_000))
+    across, up = mirrored
+    found = placed(facts_of, crs, (60_000 * across, 0, -3_000_000 * across, 0, 60_000 * up, -3_000_000 * up))
+    assert found.bbox == north_up.bbox
+    assert found.bbox[3 if pole > 0 else 1] == 90 * pole
+    assert shapely.geometry.shape(found.geometry).area == pytest.approx(
+        shapely.geometry.shape(north_up.geometry).area, rel=1e-6
+    )
+
+
+WORLDS = {
+    "Web Mercator": ("EPSG:3857", 156543.03392804097, -20037508.342789244, 256),
+    "a little wider": ("EPSG:3857", 156543.1, -20037515, 256),
+    "whole kilometres": ("EPSG:3857", 30_000, -20_040_000, 1336),
+    "a part of a pixel less": ("EPSG:3857", 30_000, -20037508.342789244, 1335),
+    "EASE-Grid 2.0": ("EPSG:6933", 9008.055210146, -17367530.4453125, 3856),
+    "degrees that do not divide 360": ("EPSG:4326", 0.7, -180, 514),
+    "a degree for each row but one": ("EPSG:4326", 1, 0, 359),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_whole_globe_in_a_cylindrical_crs_is_one_box(facts_of, name):
+    crs, size, west, width = WORLDS[name]
+    found = placed(facts_of, crs, (size, 0, west, 0, -size, size * 50), width=width)
+    assert (found.bbox[0], found.bbox[2]) == (-180, 180)
+    outline = shapely.geometry.shape(found.geometry)
+    assert outline.geom_type == "Polygon"
+    assert outline.is_valid
+    assert found.bbox == outline.bounds
+
+
+def test_nearly_the_whole_globe_is_not_the_whole(facts_of):
+    found = placed(facts_of, "EPSG:4326", (1, 0, -10, 0, -1, 10), width=355, height=10)
+    assert found.bbox == (-10, 0, -15, 10)
+
+
+@pytest.mark.parametrize(("west", "box"), [(-190, (170, 180)), (180, (-180, -170)), (170, (170, 180)), (350, (-10, 0))])
+def test_an_edge_at_180_degrees_crosses_nothing(facts_of, west, box):
+    found = placed(facts_of, "EPSG:4326", (0.1, 0, west, 0, -0.1, 10))
+    assert found.bbox == (box[0], 0, box[1], 10)
+    assert not found.crosses_antimeridian
+    assert found.geometry["type"] == "Polygon"
+    assert len(found.geometry["coordinates"][0]) == 5
+
+
+def test_a_crs_that_goes_on_beyond_180_degrees_is_split_there(facts_of):
+    found = placed(facts_of, "EPSG:3857", (10_000, 0, 19_900_000, 0, -10_000, 1_000_000))
+    assert found.crosses_antimeridian
+    assert found.bbox == pytest.approx((178.7647, 0, -172.2521, 8.9466), abs=1e-4)
+
+
+def test_ways_between_datums_that_differ_by_a_few_metres_are_no_stray(facts_of):
+    found = placed(facts_of, "EPSG:27700", (50, 0, 0, 0, -50, 1_300_000), width=14_000, height=26_000)
+    assert found.bbox == pytest.approx((-9.496, 49.76, 3.635, 61.5), abs=0.1)
+
+
+OFF_THE_MAP = {
+    "Equal Earth": ("EPSG:8857", (345_000, 0, -17_243_959, 0, -168_000, 8_392_927), 100),
+    "a MODIS tile at the edge": ("+proj=sinu +R=6371007.181", (11_119, 0, -20_015_109, 0, -11_119, 1_111_950), 100),
+    "Mollweide": ("ESRI:54009", (361_000, 0, -18_040_096, 0, -180_000, 9_020_048), 100),
+}
+
+
+@pytest.mark.parametrize("name", OFF_THE_MAP)
+def test_corners_beyond_the_edge_of_the_map_have_no_place(facts_of, name):
+    crs, transform, width = OFF_THE_MAP[name]
+    with pytest.raises(BadData, match="edge") as caught:
+        placed(facts_of, crs, transform, width=width)
+    assert caught.value.code == "no-footprint"
