@@ -10,10 +10,10 @@ from rasterio.crs import CRS
 
 from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput
 from geoetl.gdal.acquisition import resolve_datetime
-from geoetl.gdal.antimeridian import tears_at_antimeridian
 from geoetl.gdal.compression import profile_problem, resampling_problem
 from geoetl.gdal.footprint import footprint
 from geoetl.gdal.header import crs_wkt, dtype_holds, nodata_value
+from geoetl.gdal.reprojection import require_reprojectable
 from geoetl.gdal.sources import parse_crs
 from geoetl.models.raster import ProfileName, RasterFacts, ResamplingName
 
@@ -107,18 +107,11 @@ def _crs_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[
 def _placement_findings(facts: RasterFacts, ref: str, target: CRS | None, options: RasterOptions) -> list[Finding]:
     try:
         footprint(facts, ref)
-        is_torn = target is not None and tears_at_antimeridian(facts, target, ref)
+        if target is not None:
+            require_reprojectable(facts, target, str(options.target_crs), ref)
     except GeoEtlError as exc:
         return [_of(exc)]
-    if not is_torn:
-        return []
-    return [
-        Finding(
-            code="torn-at-antimeridian",
-            message=f"Reprojecting {ref} to {options.target_crs} would tear it apart at 180 degrees, which it crosses.",
-            hint="Keep the source's CRS, or choose one that continues across 180 degrees.",
-        )
-    ]
+    return []
 
 
 def _profile_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:

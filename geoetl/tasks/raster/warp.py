@@ -13,10 +13,10 @@ from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.vrt import WarpedVRT
 
 from geoetl.errors import BadData
-from geoetl.gdal.antimeridian import tears_at_antimeridian
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.header import facts_of
 from geoetl.gdal.open import gdal_errors
+from geoetl.gdal.reprojection import require_reprojectable
 from geoetl.gdal.sources import parse_crs
 from geoetl.gdal.windows import pieces
 from geoetl.models.raster import BlobFacts, ResamplingName
@@ -35,18 +35,13 @@ def warp_to(
     through float64, as everywhere in GDAL's warper: beyond 2**53 they are rounded.
 
     Raises:
-        BadData: ``torn-at-antimeridian``; ``unwarpable``: GDAL has no transformation from the source's CRS, or it
-            fails in the source's area.
+        BadData: ``torn-at-antimeridian``, ``outside-target-crs``: it would be ruined; ``unwarpable``: GDAL has no
+            transformation from the source's CRS, or it fails in the source's area.
         InvalidInput: ``target_crs`` is none.
     """
     crs = parse_crs(target_crs, "target_crs")
     facts = facts_of(src, BlobFacts(size_bytes=0, etag=""))
-    if tears_at_antimeridian(facts, crs, ref):
-        raise BadData(
-            f"Reprojecting {ref} to {target_crs} would tear it apart: it crosses 180 degrees, where that CRS is cut.",
-            code="torn-at-antimeridian",
-            hint="Keep the source's CRS, or choose one that continues across 180 degrees.",
-        )
+    require_reprojectable(facts, crs, target_crs, ref)
     needs_mask = facts.mask_kind in {"none", "internal"}
     with (
         gdal_env(threads=ctx.threads),

@@ -196,3 +196,27 @@ def test_what_crosses_the_antimeridian_is_not_torn_apart(store, ctx, tmp_path, t
     options = RasterOptions(datetime=ACQUIRED, target_crs=target)
     _, findings = check_raster(store, SOURCE, parameter="sources[0]", options=options, max_bytes=10**9)
     assert [finding.code for finding in findings] == ["torn-at-antimeridian"]
+
+
+def test_a_raster_that_the_target_has_no_place_for_is_not_ruined(store, ctx, tmp_path):
+    globe = {"crs": "EPSG:4326", "transform": from_origin(-180, 90, 0.9, 0.6)}
+    path = write(tmp_path / "a.tif", gradient("uint8"), **globe)
+    with pytest.raises(BadData, match="-projwin") as caught:
+        reproject(store, ctx, path, "EPSG:3857")
+    assert caught.value.code == "outside-target-crs"
+    options = RasterOptions(datetime=ACQUIRED, target_crs="EPSG:3857")
+    _, findings = check_raster(store, SOURCE, parameter="sources[0]", options=options, max_bytes=10**9)
+    assert [(finding.code, finding.message) for finding in findings] == [(caught.value.code, caught.value.message)]
+
+
+@pytest.mark.parametrize(("west", "width"), [(-180, 0.9), (0, 0.9), (160, 0.05)])
+def test_what_ends_where_web_mercator_does_keeps_its_pixels(store, ctx, tmp_path, west, width):
+    path = write(
+        tmp_path / "a.tif", gradient("uint8"), crs="EPSG:4326", transform=from_origin(west, 85.06, width, 0.567)
+    )
+    product, cog = reproject(store, ctx, path, "EPSG:3857")
+    assert product.bbox[2] == pytest.approx(180, abs=1)
+    assert product.bbox[0] < product.bbox[2]
+    with rasterio.open(cog) as src:
+        assert (src.dataset_mask() > 0).mean() > 0.98
+        assert src.width * src.height > 10_000
