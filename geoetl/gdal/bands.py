@@ -1,6 +1,7 @@
 """Which rasters may be encoded band by band, so that the result is the very file GDAL's COG driver would write."""
 
 from geoetl.gdal.compression import LOSSY, is_categorical, is_complex
+from geoetl.gdal.header import has_wide_nodata
 from geoetl.models.raster import ProfileName, RasterFacts, ResamplingName
 
 #: Rows of one tile of the COG: what a task holds of a source at least.
@@ -41,6 +42,7 @@ def bands_problem(
         ),
         "averages of a palette are GDAL's": overviews == "average" and any(band.has_palette for band in facts.bands),
         "it has a nodata value and a mask": has_mask and has_nodata,
+        "64-bit nodata beyond 2**53 is GDAL's": nodata is None and has_wide_nodata(facts),
         "overviews of an alpha band before all others are GDAL's": facts.bands[0].color_interpretation == "alpha",
         "LERC with alpha is GDAL's": profile == "lerc" and facts.mask_kind == "alpha",
         "it is very narrow": _is_narrow(facts),

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,9 @@ type NodataWord = int | float | str | None
 #: Tags travel in task rows: what is longer is left in the file, where the COG driver keeps it.
 _MAX_TAG_CHARS = 512
 _MAX_TAGS = 64
+#: rasterio reads and writes nodata values of these as floats, which hold integers exactly up to 2**53.
+_WIDE_DTYPES = {"int64", "uint64"}
+_EXACT = 2**53
 #: Domains GDAL derives from the file itself, and those its GeoTIFF writer carries over.
 _KEPT_DOMAINS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "SUBDATASETS", "COLOR_PROFILE", "RPC", "xml:XMP", "TIFF"}
 
@@ -93,17 +97,78 @@ def nodata_value(word: NodataWord) -> Nodata:
     return float(word) if isinstance(word, str) else word
 
 
-def dtype_holds(dtype: str, value: float) -> bool:
-    """Whether bands of this type can have ``value`` as nodata. GDAL itself stores any, and then no pixel matches."""
-    if dtype.startswith(("float", "complex", "cint")):
+def band_holds(band: BandFacts, value: float) -> bool:
+    """Whether a band can have ``value`` as nodata. GDAL itself stores any, and then no pixel matches."""
+    if band.dtype.startswith(("complex", "cint")):
         return True
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max
+    if band.dtype.startswith("float"):
+        return not math.isfinite(value) or math.isfinite(as_stored(value, band.dtype))
+    limits = np.iinfo(band.dtype)
+    low, high = (0, 2**band.bits - 1) if band.bits else (limits.min, limits.max)
+    is_exact = band.dtype not in _WIDE_DTYPES or abs(value) <= _EXACT
+    return float(value).is_integer() and low <= value <= high and is_exact
+
+
+def as_stored(value: float, dtype: str) -> float:
+    """A nodata value as pixels of this type have it: -9999.9 is no float32."""
+    if dtype not in {"float16", "float32"}:
+        return value
+    with np.errstate(over="ignore"):
+        return float(np.dtype(dtype).type(value))
+
+
+def unable(bands: Iterable[BandFacts], value: float) -> str:
+    """In words, bands that cannot have ``value`` as nodata; empty where all can."""
+    return " and ".join(
+        sorted(
+            {
+                f"{_kind(band)}{' beyond 2**53' if band.dtype in _WIDE_DTYPES else ''}"
+                for band in bands
+                if not band_holds(band, value)
+            }
+        )
+    )
+
+
+def unusable_nodata(facts: RasterFacts) -> str:
+    """In words, bands whose own nodata value would be written as another; empty where there is none.
+
+    GDAL compares pixels with any value, but rasterio hands on what a float holds, and no pixel of a band of 12 bits can
+    be marked with 65535.
+    """
+    if facts.mask_kind != "nodata":
+        return ""
+    return " and ".join(
+        sorted(
+            {
+                f"{_kind(band)} with nodata {'beyond 2**53' if value is None else band.nodata}"
+                for band in facts.bands
+                if (value := nodata_value(band.nodata)) is None or not band_holds(band, value)
+            }
+        )
+    )
+
+
+def has_wide_nodata(facts: RasterFacts) -> bool:
+    """Whether a nodata value is one of 64 bits that a float does not hold for sure."""
+    if facts.mask_kind != "nodata":
+        return False
+    wide = [nodata_value(band.nodata) for band in facts.bands if band.dtype in _WIDE_DTYPES]
+    return any(value is None or abs(value) > _EXACT for value in wide)
+
+
+def bits_of(src: DatasetReader, index: int) -> int | None:
+    """``NBITS`` of a band, where fewer than its data type's."""
+    bits = src.tags(index, ns="IMAGE_STRUCTURE").get("NBITS")
+    return int(bits) if bits else None
+
+
+def _kind(band: BandFacts) -> str:
+    return f"{band.dtype} of {band.bits} bits" if band.bits else band.dtype
 
 
 def _band(src: DatasetReader, index: int) -> BandFacts:
     at = index - 1
-    bits = src.tags(index, ns="IMAGE_STRUCTURE").get("NBITS")
     color = src.colorinterp[at]
     return BandFacts(
         dtype=src.dtypes[at],
@@ -113,7 +178,7 @@ def _band(src: DatasetReader, index: int) -> BandFacts:
         unit=_clean(src.units[at] or ""),
         scale=src.scales[at],
         offset=src.offsets[at],
-        bits=int(bits) if bits else None,
+        bits=bits_of(src, index),
         has_palette=color is ColorInterp.palette,
         palette_digest=_palette_digest(src, index),
     )
@@ -132,7 +197,8 @@ def _mask_kind(src: DatasetReader) -> Literal["none", "nodata", "alpha", "intern
         return "alpha"
     if any(MaskFlags.per_dataset in flags for flags in src.mask_flag_enums):
         return "internal"
-    return "nodata" if any(value is not None for value in src.nodatavals) else "none"
+    # Of 2**63 - 1 rasterio has no value, as it is none of int64 when read as a float.
+    return "nodata" if any(MaskFlags.nodata in flags for flags in src.mask_flag_enums) else "none"
 
 
 def _bounds(src: DatasetReader) -> tuple[float, float, float, float]:

@@ -22,7 +22,7 @@ from geoetl.errors import BadData
 from geoetl.gdal.antimeridian import tears_at_antimeridian
 from geoetl.gdal.env import gdal_env
 from geoetl.gdal.footprint import footprint
-from geoetl.gdal.header import crs_wkt
+from geoetl.gdal.header import crs_wkt, unusable_nodata
 from geoetl.gdal.open import gdal_errors
 from geoetl.models.raster import RasterFacts
 
@@ -73,6 +73,20 @@ def require_reprojectable(facts: RasterFacts, target: CRS, target_name: str, ref
             )
         raise BadData(
             f"Reprojecting {ref} to {target_name} is not possible: {problem}.", code="outside-target-crs", hint=hint
+        )
+
+
+def require_usable_nodata(facts: RasterFacts, ref: str) -> None:
+    """Refuse a raster whose nodata value cannot mark the pixels that a reprojection adds.
+
+    Raises:
+        BadData: ``nodata-out-of-range``.
+    """
+    if names := unusable_nodata(facts):
+        raise BadData(
+            f"Reprojecting {ref} would make another value of its nodata value: it has {names}.",
+            code="nodata-out-of-range",
+            hint="Write the source anew with a nodata value that its bands hold.",
         )
 
 

@@ -13,8 +13,9 @@ from rasterio.io import DatasetReader
 from geoetl.errors import BadData, InvalidInput
 from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
-from geoetl.gdal.header import Nodata, dtype_holds
+from geoetl.gdal.header import Nodata, as_stored, bits_of, unable
 from geoetl.gdal.open import gdal_errors, open_raster
+from geoetl.models.raster import BandFacts
 from geoetl.models.refs import BlobRef
 from geoetl.storage.base import BlobChanged, BlobNotFound, BlobStore, GdalAccess
 
@@ -188,10 +189,13 @@ def _set_crs(described: DatasetReader, crs: CRS) -> None:
 
 
 def _set_nodata(described: DatasetReader, nodata: float, ref: str) -> None:
-    if unable := sorted({dtype for dtype in described.dtypes if not dtype_holds(dtype, nodata)}):
+    bands = [
+        BandFacts(dtype=described.dtypes[index - 1], bits=bits_of(described, index)) for index in described.indexes
+    ]
+    if names := unable(bands, nodata):
         raise InvalidInput(
-            f"Setting nodata {nodata:g} for {ref} failed: {' and '.join(unable)} cannot hold it.",
+            f"Setting nodata {nodata:g} for {ref} failed: {names} cannot hold it.",
             code="nodata-out-of-range",
             hint="Give a value of the bands' data type, or leave `nodata` out.",
         )
-    described.nodata = nodata
+    described.nodata = as_stored(nodata, described.dtypes[0])

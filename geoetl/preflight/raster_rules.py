@@ -12,8 +12,8 @@ from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput
 from geoetl.gdal.acquisition import resolve_datetime
 from geoetl.gdal.compression import profile_problem, resampling_problem
 from geoetl.gdal.footprint import footprint
-from geoetl.gdal.header import crs_wkt, dtype_holds, nodata_value
-from geoetl.gdal.reprojection import require_reprojectable
+from geoetl.gdal.header import crs_wkt, nodata_value, unable
+from geoetl.gdal.reprojection import require_reprojectable, require_usable_nodata
 from geoetl.gdal.sources import parse_crs
 from geoetl.models.raster import ProfileName, RasterFacts, ResamplingName
 
@@ -130,13 +130,20 @@ def _profile_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> l
 
 def _nodata_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[Finding]:
     value = nodata_value(options.nodata)
-    dtypes = sorted({band.dtype for band in facts.bands if value is not None and not dtype_holds(band.dtype, value)})
-    if value is None or not dtypes:
+    if value is None:
+        if options.target_crs is None:
+            return []
+        try:
+            require_usable_nodata(facts, ref)
+        except BadData as exc:
+            return [_of(exc)]
+        return []
+    if not (names := unable(facts.bands, value)):
         return []
     return [
         Finding(
             code="nodata-out-of-range",
-            message=f"The job gives nodata {options.nodata} for {ref}, which {' and '.join(dtypes)} cannot hold.",
+            message=f"The job gives nodata {options.nodata} for {ref}, which {names} cannot hold.",
             hint="Give a value of the bands' data type, or leave `nodata` out.",
         )
     ]

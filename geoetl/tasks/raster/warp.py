@@ -14,9 +14,9 @@ from rasterio.vrt import WarpedVRT
 
 from geoetl.errors import BadData
 from geoetl.gdal.env import gdal_env
-from geoetl.gdal.header import facts_of
+from geoetl.gdal.header import bits_of, facts_of
 from geoetl.gdal.open import gdal_errors
-from geoetl.gdal.reprojection import require_reprojectable
+from geoetl.gdal.reprojection import require_reprojectable, require_usable_nodata
 from geoetl.gdal.sources import parse_crs
 from geoetl.gdal.windows import pieces
 from geoetl.models.raster import BlobFacts, ResamplingName
@@ -35,13 +35,14 @@ def warp_to(
     through float64, as everywhere in GDAL's warper: beyond 2**53 they are rounded.
 
     Raises:
-        BadData: ``torn-at-antimeridian``, ``outside-target-crs``: it would be ruined; ``unwarpable``: GDAL has no
-            transformation from the source's CRS, or it fails in the source's area.
+        BadData: ``torn-at-antimeridian``, ``outside-target-crs``, ``nodata-out-of-range``: it would be ruined;
+            ``unwarpable``: GDAL has no transformation from the source's CRS, or it fails in the source's area.
         InvalidInput: ``target_crs`` is none.
     """
     crs = parse_crs(target_crs, "target_crs")
     facts = facts_of(src, BlobFacts(size_bytes=0, etag=""))
     require_reprojectable(facts, crs, target_crs, ref)
+    require_usable_nodata(facts, ref)
     needs_mask = facts.mask_kind in {"none", "internal"}
     with (
         gdal_env(threads=ctx.threads),
@@ -58,13 +59,13 @@ def warp_to(
 
 
 def _layout(src: DatasetReader, warped: WarpedVRT) -> dict[str, Any]:
-    bits = {tag for index in src.indexes if (tag := src.tags(index, ns="IMAGE_STRUCTURE").get("NBITS"))}
+    bits = {bits for index in src.indexes if (bits := bits_of(src, index))}
     has_palette = src.count == 1 and src.colorinterp[0] is ColorInterp.palette
     return {
         "driver": "GTiff", "width": warped.width, "height": warped.height, "count": src.count, "dtype": src.dtypes[0],
         "crs": warped.crs, "transform": warped.transform, "nodata": src.nodata, "tiled": True,
         "blockxsize": _BLOCKSIZE, "blockysize": _BLOCKSIZE, "compress": "ZSTD", "zstd_level": 1, "bigtiff": "IF_SAFER",
-        **({"nbits": int(max(bits))} if bits else {}), **({"photometric": "PALETTE"} if has_palette else {}),
+        **({"nbits": max(bits)} if bits else {}), **({"photometric": "PALETTE"} if has_palette else {}),
     }  # fmt: skip
 
 

@@ -159,6 +159,18 @@ def jpeg2000(path: Path) -> None:
     written.rename(path)
 
 
+def wide_nodata(path: Path) -> None:
+    """With a nodata value that only text can hold: rasterio would round it."""
+    fill = values("int64", (1, 530, 601)) + 2**60
+    fill[0, :300, :300] = 2**63 - 1
+    plain, described = path.with_suffix(".plain.tif"), path.with_suffix(".vrt")
+    write(plain, "int64", fill=fill, nodata=7)
+    rasterio.shutil.copy(str(plain), str(described), driver="VRT")
+    text = described.read_text()
+    described.write_text(text.replace("<NoDataValue>7</NoDataValue>", f"<NoDataValue>{2**63 - 1}</NoDataValue>"))
+    rasterio.shutil.copy(str(described), str(path), driver="GTiff")
+
+
 def sparse(path: Path) -> None:
     with rasterio.open(
         path, "w", driver="GTiff", height=1100, width=1300, count=1, dtype="uint8", crs="EPSG:32633", transform=UTM,
@@ -176,6 +188,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     **{dtype: lambda path, dtype=dtype: extremes(path, dtype) for dtype in INTEGERS},
     **{dtype: simple(dtype) for dtype in ("float16", "float32", "float64", "complex_int16", "complex64", "complex128")},
     "int64 with a large nodata": simple("int64", nodata=2**53),
+    "int64 with the largest nodata": wide_nodata,
     "12 bit": lambda path: write(path, "uint16", fill=values("uint16", (1, 530, 601), top=4096), nbits=12),
     "1 bit": one_bit, "1 bit palette": one_bit_palette, "palette": palette,
     "rgb": simple("uint8", count=3, photometric="RGB"), "rgba": rgba, "grey and alpha": grey_alpha,

@@ -76,6 +76,7 @@ WHOLE = {
     "float16": "overviews of float16 are GDAL's", "complex_int16": "its values are complex",
     "complex64": "its values are complex", "complex128": "its values are complex",
     "alpha before all others": "overviews of an alpha band before all others are GDAL's",
+    "int64 with the largest nodata": "64-bit nodata beyond 2**53 is GDAL's",
     "1500 x 1": "it is very narrow", "JPEG 2000": "JP2OpenJPEG files are decoded as a whole",
 }  # fmt: skip
 

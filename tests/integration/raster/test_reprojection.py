@@ -173,6 +173,31 @@ def test_a_nodata_of_the_job_that_cannot_be_is_an_error_of_the_user(store, ctx, 
     assert caught.value.code == "nodata-out-of-range"
 
 
+@pytest.mark.parametrize(("dtype", "nodata"), [("float32", -9999.9), ("float32", 1e20), ("float16", 0.1)])
+@pytest.mark.parametrize("target", ["EPSG:4326", None])
+def test_a_nodata_of_the_job_is_that_of_the_data_type(store, ctx, tmp_path, dtype, nodata, target):
+    fill = gradient(dtype)
+    with np.errstate(over="ignore"):
+        fill[0, :50] = nodata
+    etag = store.upload(SOURCE, write(tmp_path / "a.tif", fill), content_type="image/tiff").etag
+    given = {"source": SOURCE, "etag": etag, "nodata": nodata}
+    inspected = inspect_raster(InspectInput(item_id="i", datetime=ACQUIRED, **given), ctx)
+    cog = BlobRef("silver://cogs/demo/run/scene.tif")
+    convert_raster(ConvertInput(target=cog, facts=inspected.facts, target_crs=target, **given), ctx)
+    assert inspected.statistics[0].valid_percent == pytest.approx(100 * 250 / 300)
+    with rasterio.open(store.path(cog)) as src:
+        assert src.nodata == float(fill[0, 0, 0])
+        assert (src.read(1)[src.dataset_mask() == 0] == fill[0, 0, 0]).all()
+        assert (src.dataset_mask() == 0).mean() > 0.15
+
+
+def test_a_nodata_of_more_bits_than_the_bands_have_is_not_reprojected(store, ctx, tmp_path):
+    path = write(tmp_path / "a.tif", gradient("uint16"), nbits=12, nodata=65535)
+    with pytest.raises(BadData, match="uint16 of 12 bits with nodata 65535") as caught:
+        reproject(store, ctx, path, "EPSG:4326")
+    assert caught.value.code == "nodata-out-of-range"
+
+
 def test_a_target_crs_that_is_none_is_found(store, ctx, tmp_path):
     path = write(tmp_path / "a.tif", gradient("uint8"))
     with pytest.raises(InvalidInput, match="EPSG:999999"):

@@ -1,6 +1,7 @@
 """Pure rules: formats, times, profiles, findings."""
 
 import datetime as dt
+import re
 
 import pytest
 
@@ -8,7 +9,7 @@ from geoetl.errors import BadData
 from geoetl.gdal.acquisition import parse_tiff_datetime, resolve_datetime
 from geoetl.gdal.compression import profile_problem
 from geoetl.gdal.formats import sniff
-from geoetl.gdal.header import dtype_holds, nodata_value, nodata_word
+from geoetl.gdal.header import band_holds, nodata_value, nodata_word
 from geoetl.models.raster import BandFacts
 from geoetl.models.refs import BlobRef
 from geoetl.preflight.raster_rules import RasterOptions, check_facts
@@ -131,12 +132,48 @@ def test_nodata_words_go_there_and_back(value, word):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "value", "holds"),
-    [("uint8", 255, True), ("uint8", 256, False), ("uint8", 0.5, False), ("int16", float("nan"), False),
-     ("float32", float("nan"), True), ("int64", -9999, True)],
+    ("dtype", "bits", "value", "holds"),
+    [("uint8", None, 255, True), ("uint8", None, 256, False), ("uint8", None, 0.5, False),
+     ("int16", None, float("nan"), False), ("float32", None, float("nan"), True), ("float32", None, 1e20, True),
+     ("float32", None, 1e39, False), ("float32", None, float("-inf"), True), ("float64", None, 1e39, True),
+     ("uint16", 12, 4095, True), ("uint16", 12, 4096, False), ("uint8", 1, 2, False), ("int64", None, -9999, True),
+     ("int64", None, -(2.0**53), True), ("int64", None, -(2.0**63), False), ("uint64", None, 2.0**53 + 2, False)],
 )  # fmt: skip
-def test_which_nodata_a_data_type_holds(dtype, value, holds):
-    assert dtype_holds(dtype, value) is holds
+def test_which_nodata_a_band_holds(dtype, bits, value, holds):
+    assert band_holds(BandFacts(dtype=dtype, bits=bits), value) is holds
+
+
+@pytest.mark.parametrize(
+    ("band", "named"),
+    [(BandFacts(dtype="uint16", bits=12), "uint16 of 12 bits"), (BandFacts(dtype="int64"), "int64 beyond 2\\*\\*53")],
+)
+def test_a_nodata_of_the_job_that_would_become_another_is_found(facts_of, band, named):
+    options = RasterOptions(datetime=NOON, nodata=1e18)
+    [finding] = check_facts(facts_of(band), "a", options)
+    assert finding.code == "nodata-out-of-range"
+    assert re.search(named, finding.message)
+
+
+@pytest.mark.parametrize(
+    "band",
+    [
+        BandFacts(dtype="uint16", bits=12, nodata=65535),
+        BandFacts(dtype="int64", nodata=-(2**63)),
+        # What rasterio says of 2**63 - 1, which as a float lies outside of its type.
+        BandFacts(dtype="int64"),
+        BandFacts(dtype="uint8", nodata=1.5),
+    ],
+)
+def test_a_nodata_of_the_file_that_would_become_another_is_not_reprojected(facts_of, band):
+    facts = facts_of(band, mask_kind="nodata")
+    [finding] = _errors(check_facts(facts, "a", RasterOptions(datetime=NOON, target_crs="EPSG:4326")))
+    assert finding.code == "nodata-out-of-range"
+    for options in ({"target_crs": "EPSG:4326", "nodata": 7}, {}):
+        assert _errors(check_facts(facts, "a", RasterOptions(datetime=NOON, **options))) == []
+
+
+def _errors(findings):
+    return [finding for finding in findings if finding.severity == "error"]
 
 
 def test_a_sound_source_has_no_findings(facts_of):
