@@ -4,7 +4,7 @@ from geoetl.models.raster import BandFacts, ProfileName, RasterFacts, Resampling
 
 _LERC_DTYPES = {"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"}
 
-_WANTED = {"jpeg": "1 or 3 bands without alpha", "webp": "3 bands, or 3 and alpha"}
+_WANTED = {"jpeg": "1 band, or red, green and blue, without alpha", "webp": "3 bands, or 3 and alpha"}
 
 #: Resampling by a weighted neighbourhood, which GDAL has for real numbers only.
 _KERNELS: frozenset[ResamplingName] = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
@@ -31,7 +31,6 @@ def profile_problem(profile: ProfileName, facts: RasterFacts, *, has_nodata: boo
         facts: Of the source.
         has_nodata: Whether the product has a nodata value, from the file or the job.
     """
-    dtypes = sorted({band.dtype for band in facts.bands})
     has_odd_bits = any(band.bits for band in facts.bands)
     dtypes = {band.dtype for band in facts.bands}
     if profile == "lerc" and (has_odd_bits or not dtypes <= _LERC_DTYPES):
@@ -40,6 +39,7 @@ def profile_problem(profile: ProfileName, facts: RasterFacts, *, has_nodata: boo
         return None
     name = profile.upper()
     count = len(facts.bands)
+    colors = [band.color_interpretation for band in facts.bands]
     wanted = {"jpeg": {(1, False), (3, False)}, "webp": {(3, False), (4, True)}}[profile]
     problems = {
         f"{name} holds 8-bit bands, and the bands are {_described(facts)}": has_odd_bits or dtypes != {"uint8"},
@@ -49,6 +49,10 @@ def profile_problem(profile: ProfileName, facts: RasterFacts, *, has_nodata: boo
         f"{name} blends neighbouring values, and with them the nodata value": has_nodata,
         f"{name} holds {_WANTED[profile]}, and there are {count}{_with_alpha(facts)}": (
             (count, facts.mask_kind == "alpha") not in wanted
+        ),
+        # GDAL's COG driver makes YCbCr of three bands, which any reader takes for red, green and blue.
+        f"{name} holds {_WANTED[profile]}, and the bands are {', '.join(colors)}": (
+            profile == "jpeg" and count == 3 and colors != ["red", "green", "blue"]
         ),
     }
     return next((problem for problem, is_there in problems.items() if is_there), None)

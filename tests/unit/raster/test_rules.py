@@ -17,6 +17,7 @@ from geoetl.tasks.raster.convert import attempt_path
 from geoetl.tasks.raster.profiles import choose_profile
 
 NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
+COLORS = [BandFacts(dtype="uint8", color_interpretation=name) for name in ("red", "green", "blue")]
 LATER = dt.datetime(2024, 5, 2, 12, tzinfo=dt.UTC)
 
 
@@ -80,7 +81,10 @@ def test_times_that_contradict_each_other_are_refused(given):
         ("lerc", [BandFacts(dtype="float32")], True, True),
         ("lerc", [BandFacts(dtype="int64")], False, False),
         ("lerc", [BandFacts(dtype="uint8", bits=1)], False, False),
-        ("jpeg", [BandFacts(dtype="uint8")] * 3, False, True),
+        ("jpeg", COLORS, False, True),
+        ("jpeg", [BandFacts(dtype="uint8")], False, True),
+        ("jpeg", COLORS[::-1], False, False),
+        ("jpeg", [BandFacts(dtype="uint8")] * 3, False, False),
         ("jpeg", [BandFacts(dtype="uint8")] * 2, False, False),
         ("jpeg", [BandFacts(dtype="uint16")], False, False),
         ("jpeg", [BandFacts(dtype="uint8")], True, False),
