@@ -1,5 +1,7 @@
 """Statistics of bands at full resolution, gathered piece by piece."""
 
+import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ from geoetl.models.raster import BandStatistics
 
 #: Values worked on at once: in float64, what a processor's cache holds.
 _CACHE_VALUES = 64 * 1024
+#: A sum of squares that says: too large. Values beyond 1e154 have such squares; mostly they mark pixels without data.
+_OVERFLOW = sys.float_info.max
 
 
 @dataclass(slots=True)
@@ -54,10 +58,11 @@ class RunningStatistics:
 
     def _merge(self, chosen: npt.NDArray[Any]) -> None:
         numbers = chosen.astype(np.float64)
-        mean = float(numbers.mean())
-        numbers -= mean
-        # Not np.dot: for sums this short BLAS would keep a thread of every CPU spinning.
-        squares = float(np.einsum("i,i->", numbers, numbers))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(numbers.mean())
+            numbers -= mean
+            # Not np.dot: for sums this short BLAS would keep a thread of every CPU spinning.
+            squares = float(np.einsum("i,i->", numbers, numbers))
         self._put_together(numbers.size, mean, squares, float(chosen.min()), float(chosen.max()))
 
     def _put_together(self, count: int, mean: float, squares: float, minimum: float, maximum: float) -> None:
@@ -69,6 +74,11 @@ class RunningStatistics:
         self._minimum = min(self._minimum, minimum)
         self._maximum = max(self._maximum, maximum)
 
+    @property
+    def _is_bounded(self) -> bool:
+        # Infinity minus infinity is NaN, which is less than nothing.
+        return math.isfinite(self._mean) and self._squares < _OVERFLOW
+
     def moments(self) -> BandMoments:
         """What another process needs to go on."""
         if not self._counted:
@@ -77,8 +87,9 @@ class RunningStatistics:
             pixels=self.pixels,
             valid=self.valid,
             counted=self._counted,
-            mean=self._mean,
-            squares=self._squares,
+            mean=self._mean if self._is_bounded else 0.0,
+            # JSON knows no infinity.
+            squares=self._squares if self._is_bounded else _OVERFLOW,
             minimum=self._minimum,
             maximum=self._maximum,
         )
@@ -91,8 +102,8 @@ class RunningStatistics:
             self._put_together(moments.counted, moments.mean, moments.squares, moments.minimum, moments.maximum)
 
     def result(self) -> BandStatistics | None:
-        """The statistics; None where no valid value has an order."""
-        if not self._counted:
+        """The statistics; None where no valid value has an order, or a float64 does not hold their squares."""
+        if not self._counted or not self._is_bounded:
             return None
         return BandStatistics(
             minimum=self._minimum,

@@ -8,6 +8,7 @@ import shapely.geometry
 
 from geoetl.errors import BadData
 from geoetl.gdal.footprint import footprint
+from geoetl.models.bigcog import BandMoments
 from geoetl.tasks.raster.statistics import RunningStatistics
 
 
@@ -107,6 +108,21 @@ def test_infinity_is_valid_but_counts_in_no_mean():
     found = running.result()
     assert found is not None
     assert (found.minimum, found.maximum, found.mean, found.valid_percent) == (1, 3, 2, 75)
+
+
+@pytest.mark.parametrize("top", [1e160, -1.7976931348623157e308])
+def test_statistics_that_no_float_holds_are_left_out(top):
+    rows = np.ones((2, 100))
+    rows[0, :50] = top
+    running, rest = RunningStatistics(), RunningStatistics()
+    running.add(rows[:1], None)
+    rest.add(rows[1:], None)
+
+    moments = running.moments()
+    assert BandMoments.model_validate_json(moments.model_dump_json()) == moments
+    rest.add_moments(moments)
+
+    assert (running.valid, running.result(), rest.valid, rest.result()) == (100, None, 200, None)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4978", 'LOCAL_CS["site grid",UNIT["metre",1]]'])
