@@ -67,9 +67,11 @@ class _Walker:
     def __init__(self, read: ReadRange, size_bytes: int) -> None:
         self._size = size_bytes
         self._read_range = _Buffered(read)
-        head = self._read(0, 16 if size_bytes >= 16 else 8, "the TIFF header")
+        head = self._read(0, 8, "the TIFF header")
         self._order = "<" if head[:2] == b"II" else ">"
         self._is_big = struct.unpack(self._order + "H", head[2:4])[0] == 43
+        if self._is_big:
+            head = self._read(0, 16, "the BigTIFF header")
         word = struct.unpack(self._order + ("Q" if self._is_big else "I"), head[8:16] if self._is_big else head[4:8])
         self._first_ifd: int = word[0]
 

@@ -69,6 +69,8 @@ def test_empty_blob_is_found(store):
         (b"CDF\x01" + b"\0" * 100, "unsupported-format"),
         (b"II*\0", "truncated"),
         (b"II*\0\x08\0\0\0", "truncated"),
+        (b"II+\0\x08\0\0\0", "truncated"),
+        (b"MM\0+\0\x08\0\0" + b"\0" * 7, "truncated"),
         (b"II*\0\x08\0\0\0" + b"\xff" * 200, "truncated"),
         (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 100, "unreadable-raster"),
     ],
