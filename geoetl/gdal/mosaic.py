@@ -14,6 +14,7 @@ from rasterio.transform import Affine
 
 from geoetl.errors import Finding
 from geoetl.gdal.acquisition import Acquisition, resolve_datetime
+from geoetl.gdal.compression import is_complex
 from geoetl.models.mosaic import MosaicGrid, MosaicSource, OverlapRule
 from geoetl.models.raster import RasterFacts
 from geoetl.models.refs import BlobRef
@@ -24,6 +25,8 @@ _TOLERANCE_PX = 1e-3
 _LEAST_COVERED = 0.01
 #: GDAL composes in float64, which holds integers to 2**53.
 _TOO_WIDE = {"int64", "uint64"}
+#: Rules that compare values.
+_CHOSEN: frozenset[OverlapRule] = frozenset({"highest", "lowest"})
 #: An alpha band of another type is data to GDAL.
 _ALPHA_TYPES = ("uint8", "uint16")
 #: Of each band, what a mosaic has one of.
@@ -160,7 +163,7 @@ def _whole_misfits(
     mosaic = lay_out(refs, headers, options)
     covered, _ = _coverage(mosaic.sources)
     area = mosaic.width * mosaic.height
-    has_nodata = options.nodata is not None or headers[0].bands[0].nodata is not None
+    has_nodata = options.nodata is not None or headers[0].mask_kind == "nodata"
     size = f"{mosaic.width:,} x {mosaic.height:,} pixels"
     if covered < area * _LEAST_COVERED:
         far = max(mosaic.sources, key=lambda each: max(each.row, each.column))
@@ -175,9 +178,14 @@ def _whole_misfits(
             message=f"The sources leave {area - covered:,} of {size} of their mosaic empty, and have no nodata value.",
             hint="Set `nodata` in the job to the value that pixels without data shall have.",
         )  # fmt: skip
-    is_composed = mosaic.has_overlap and (
-        has_nodata or mosaic.mask != "none" or options.overlap in {"highest", "lowest"}
-    )
+    if mosaic.has_overlap and options.overlap in _CHOSEN and is_complex(headers[0].bands[0]):
+        yield Finding(
+            code="mosaic-complex", parameter="sources",
+            message=f"The sources overlap and are {headers[0].bands[0].dtype}: of complex numbers none is the "
+            f"{options.overlap}.",
+            hint="Use overlap `first` or `last`.",
+        )  # fmt: skip
+    is_composed = mosaic.has_overlap and (has_nodata or mosaic.mask != "none" or options.overlap in _CHOSEN)
     if is_composed and (wide := headers[0].bands[0].dtype) in _TOO_WIDE:
         yield Finding(
             code="mosaic-int64", parameter="sources",

@@ -110,6 +110,13 @@ def test_a_mosaic_has_a_mask_where_a_source_has_one(masks, mask):
         ([plain(0, 0, "int64"), plain(50, 0, "int64")], {"overlap": "highest"}, "mosaic-int64"),
         ([plain(0, 0, "int64"), plain(50, 0, "int64")], {"nodata": 1}, "mosaic-int64"),
         ([plain(0, 0, "int64"), plain(100, 0, "int64")], {"nodata": 1}, None),
+        # What rasterio says of a nodata value of 2**63 - 1.
+        ([plain(0, 0, "int64", "nodata"), plain(50, 0, "int64", "nodata")], {}, "mosaic-int64"),
+        ([plain(0, 0, "int64", "nodata"), plain(100, 1, "int64", "nodata")], {}, None),
+        ([plain(0, 0, "complex64"), plain(50, 0, "complex64")], {"overlap": "lowest"}, "mosaic-complex"),
+        ([plain(0, 0, "cint16"), plain(50, 0, "cint16")], {"overlap": "highest"}, "mosaic-complex"),
+        ([plain(0, 0, "complex64"), plain(50, 0, "complex64")], {"overlap": "first"}, None),
+        ([plain(0, 0, "complex64"), plain(100, 0, "complex64")], {"overlap": "highest"}, None),
     ],
 )
 def test_the_whole_is_judged_where_every_source_fits(headers, options, code):
