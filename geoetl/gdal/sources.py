@@ -130,6 +130,22 @@ def open_blob_source(
             source_crs=source_crs, nodata=nodata, threads=threads, cache_bytes=_STREAMED_CACHE_BYTES,
         ) as src:  # fmt: skip
             yield src
+    except (BlobChanged, BlobNotFound) as exc:
+        raise source_changed(ref, etag, exc) from exc
+    except BadData:
+        # Another file in the place of the one whose header was read looks like a damaged one.
+        require_unchanged(store, ref, etag)
+        raise
+    require_unchanged(store, ref, etag)
+
+
+def require_unchanged(store: BlobStore, ref: BlobRef, etag: str) -> None:
+    """Refuse a source that is no longer the version that was checked.
+
+    Raises:
+        BadData: ``source-changed``.
+    """
+    try:
         store.read_range(ref, offset=0, length=1, etag=etag)
     except (BlobChanged, BlobNotFound) as exc:
         raise source_changed(ref, etag, exc) from exc

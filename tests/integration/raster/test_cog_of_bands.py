@@ -20,6 +20,7 @@ from geoetl.tasks.raster.cog.assemble import assemble_cog
 from geoetl.tasks.raster.cog.bands import encode_band
 from geoetl.tasks.raster.inspect import inspect_raster
 from geoetl.tasks.raster.profiles import choose_profile
+from tests.integration.raster.conftest import PlainContext
 from tests.integration.raster.rasters import CASES, facts_at, values, write
 
 SOURCE = BlobRef("bronze://raw/original.tif")
@@ -260,6 +261,28 @@ def test_a_source_that_was_replaced_is_refused(tmp_path, ctx):
         encode_band(BandInput(cog=cog, band=0), ctx)
 
     assert caught.value.code == "source-changed"
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_source_that_is_replaced_while_it_is_read_is_not_called_damaged(is_deleted, tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    write(original, "uint8", height=900, tiled=True, blockxsize=128, blockysize=128, compress="deflate")
+    noise = np.random.default_rng(1).bytes(original.stat().st_size)
+    cog = put(ctx, original)
+
+    class Replacing(PlainContext):
+        def report(self, *, done, total):
+            super().report(done=done, total=total)
+            self.store.upload(SOURCE, noise, content_type="image/tiff", overwrite=True)
+            if is_deleted:
+                self.store.delete(SOURCE)
+
+    replacing = Replacing(store=ctx.store, scratch=ctx.scratch)
+    with pytest.raises(BadData, match="after the job was submitted") as caught:
+        encode_band(BandInput(cog=cog, band=0), replacing)
+
+    assert caught.value.code == "source-changed"
+    assert len(replacing.reports) == 1
 
 
 def test_a_damaged_block_is_found_by_the_band_that_reads_it(tmp_path, ctx):

@@ -7,8 +7,10 @@ from rasterio.enums import ColorInterp
 
 from geoetl.errors import BadData
 from geoetl.gdal.mosaic import misfits
-from geoetl.models.bigcog import MosaicInput
+from geoetl.models.bigcog import BandInput, MosaicInput
+from geoetl.tasks.raster.cog.bands import encode_band
 from geoetl.tasks.raster.mosaic import make_mosaic
+from tests.integration.raster.conftest import PlainContext
 from tests.integration.raster.mosaics import PLACES, RULES, SHAPE, TARGET, by_driver, write
 
 #: Data type, nodata, bands.
@@ -178,6 +180,20 @@ def test_a_source_that_was_replaced_is_refused_by_name(sources, ctx):
     for run in (lambda: make_mosaic(MosaicInput(cog=cog, facts=sources.whole), ctx), lambda: sources.by_bands(cog)):
         with pytest.raises(BadData, match=r"bronze://raw/3.tif failed: it was replaced"):
             run()
+
+
+def test_a_source_that_is_replaced_while_bands_read_it_is_refused_by_name(sources, ctx):
+    placed(sources, "uint16", compress="deflate", tiled=True, blockxsize=128, blockysize=128)
+    cog = sources.cog()
+
+    class Replacing(PlainContext):
+        def report(self, *, done, total):
+            noise = np.random.default_rng(1).bytes(100_000)
+            self.store.upload(sources.refs[2], noise, content_type="image/tiff", overwrite=True)
+
+    with pytest.raises(BadData, match=r"bronze://raw/2.tif failed: it was replaced") as caught:
+        encode_band(BandInput(cog=cog, band=1), Replacing(store=ctx.store, scratch=ctx.scratch))
+    assert caught.value.code == "source-changed"
 
 
 def test_a_damaged_source_is_named(sources, ctx):

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 from rasterio.io import DatasetReader
 
+from geoetl.errors import BadData
 from geoetl.gdal.header import nodata_value
 from geoetl.gdal.mosaic_vrt import open_mosaic
-from geoetl.gdal.sources import open_blob_source, source_changed
+from geoetl.gdal.sources import open_blob_source, require_unchanged
 from geoetl.models.bigcog import SharedCog
 from geoetl.models.mosaic import MosaicGrid
-from geoetl.storage.base import BlobChanged, BlobNotFound
 from geoetl.tasks.context import TaskContext
 
 
@@ -38,16 +38,20 @@ def open_shared(cog: SharedCog, ctx: TaskContext) -> Generator[DatasetReader]:
             return
         _require_unchanged(cog.mosaic, ctx)
         access = ctx.store.gdal_access_to([each.source for each in cog.mosaic.sources], life_s=ctx.access_life_s)
-        with open_mosaic(
-            first,
-            cog.mosaic,
-            access.paths,
-            ctx.scratch,
-            options=access.options,
-            threads=ctx.threads,
-            cache_bytes=ctx.cache_bytes,
-        ) as src:
-            yield src
+        try:
+            with open_mosaic(
+                first,
+                cog.mosaic,
+                access.paths,
+                ctx.scratch,
+                options=access.options,
+                threads=ctx.threads,
+                cache_bytes=ctx.cache_bytes,
+            ) as src:
+                yield src
+        except BadData:
+            _require_unchanged(cog.mosaic, ctx)
+            raise
         # GDAL itself does not look at ETags.
         _require_unchanged(cog.mosaic, ctx)
 
@@ -55,7 +59,4 @@ def open_shared(cog: SharedCog, ctx: TaskContext) -> Generator[DatasetReader]:
 def _require_unchanged(mosaic: MosaicGrid, ctx: TaskContext) -> None:
     for each in mosaic.sources:
         ctx.checkpoint()
-        try:
-            ctx.store.read_range(each.source, offset=0, length=1, etag=each.etag)
-        except (BlobChanged, BlobNotFound) as exc:
-            raise source_changed(each.source, each.etag, exc) from exc
+        require_unchanged(ctx.store, each.source, each.etag)
