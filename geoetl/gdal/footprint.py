@@ -15,6 +15,7 @@ from rasterio.warp import transform as transform_points
 from shapely.geometry import MultiPolygon, Polygon
 
 from geoetl.errors import BadData
+from geoetl.gdal.header import is_map
 from geoetl.models.raster import RasterFacts
 
 type Line = tuple[list[float], list[float]]
@@ -62,7 +63,7 @@ def footprint(facts: RasterFacts, ref: str) -> Footprint:
             hint="Georeference the file.",
         )
     crs = CRS.from_wkt(facts.crs)
-    if not (crs.is_geographic or crs.is_projected):
+    if not is_map(crs):
         raise BadData(
             f"The footprint of {ref} cannot be computed: its CRS {_name(facts.crs)} is no map: neither geographic nor "
             f"projected.",

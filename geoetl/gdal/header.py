@@ -81,6 +81,11 @@ def crs_wkt(crs: CRS) -> str:
         return crs.to_wkt()
 
 
+def is_map(crs: CRS) -> bool:
+    """Whether a CRS says where on the globe something lies; that of a building site does not."""
+    return crs.is_geographic or crs.is_projected
+
+
 def nodata_word(value: Nodata, dtype: str) -> NodataWord:
     """A nodata value that JSON can hold: an ``int`` where the bands hold integers.
 

@@ -13,7 +13,7 @@ from rasterio.io import DatasetReader
 from geoetl.errors import BadData, InvalidInput
 from geoetl.gdal.env import CACHE_BYTES, gdal_env
 from geoetl.gdal.formats import HEAD_BYTES, sniff
-from geoetl.gdal.header import Nodata, as_stored, bits_of, unable
+from geoetl.gdal.header import Nodata, as_stored, bits_of, is_map, unable
 from geoetl.gdal.open import gdal_errors, open_raster
 from geoetl.models.raster import BandFacts
 from geoetl.models.refs import BlobRef
@@ -77,7 +77,7 @@ def open_source(
         path: The copy, alone in a scratch folder of ours. It is not changed; where something is given, a VRT is
             written beside it (a VRT keeps masks, palettes, scales, units and tags, and costs no copy of the pixels).
         ref: What messages call it.
-        source_crs: CRS where the file has none.
+        source_crs: CRS where the file has none, or one that is no map.
         nodata: Nodata value of all bands, in place of the file's own.
         threads: For decoding.
         cache_bytes: Of GDAL's block cache.
@@ -198,7 +198,7 @@ def _open_described(
 
 def _set_crs(described: DatasetReader, crs: CRS) -> None:
     gcps, gcps_crs = described.gcps
-    if gcps and gcps_crs is None:
+    if gcps and (gcps_crs is None or not is_map(gcps_crs)):
         described.gcps = (gcps, crs)
     elif not gcps:
         described.crs = crs

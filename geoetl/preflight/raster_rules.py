@@ -12,7 +12,7 @@ from geoetl.errors import BadData, Finding, GeoEtlError, InvalidInput
 from geoetl.gdal.acquisition import resolve_datetime
 from geoetl.gdal.compression import profile_problem, resampling_problem
 from geoetl.gdal.footprint import footprint
-from geoetl.gdal.header import crs_wkt, nodata_value, unable
+from geoetl.gdal.header import crs_wkt, is_map, nodata_value, unable
 from geoetl.gdal.reprojection import require_reprojectable, require_usable_nodata
 from geoetl.gdal.sources import parse_crs
 from geoetl.models.raster import ProfileName, RasterFacts, ResamplingName
@@ -71,6 +71,8 @@ def _crs_findings(facts: RasterFacts, ref: str, options: RasterOptions) -> list[
     except InvalidInput as exc:
         return [_of(exc)]
     own = CRS.from_wkt(facts.crs) if facts.crs else None
+    if own is not None and given is not None and not is_map(own):
+        own = None
     if own is None and given is None:
         findings.append(
             Finding(

@@ -137,6 +137,16 @@ def test_a_crs_that_contradicts_the_file_is_found(store, tmp_path):
     assert codes(store, content, RasterOptions(datetime=ACQUIRED, source_crs="EPSG:32633")) == set()
 
 
+def test_a_crs_that_is_no_map_gives_way_to_the_jobs(store, ctx, tmp_path):
+    site = CRS.from_wkt('LOCAL_CS["site grid",UNIT["metre",1]]')
+    content = geotiff(tmp_path / "a.tif", crs=site)
+    assert codes(store, content) == {"no-footprint"}
+    store.delete(SOURCE)
+    assert codes(store, content, RasterOptions(datetime=ACQUIRED, source_crs="EPSG:32633")) == set()
+    store.delete(SOURCE)
+    assert inspected(store, ctx, content, source_crs="EPSG:32633").facts.epsg == 32633
+
+
 def test_all_findings_come_at_once(store, tmp_path):
     content = geotiff(tmp_path / "a.tif", crs=None, transform=None)
     options = RasterOptions(nodata=-1, profile="webp")
