@@ -2,9 +2,9 @@
 
 Looked at are only paths that a run writes to (``<collection>/<item>/<run>/…``, see ``storage/paths.py``); anything else
 in the container is none of ours. A blob goes when all of this holds: it is older than the grace period, the ledger
-publishes nothing in its folder and has published nothing there within the grace period, and its run neither runs nor
-could be resumed. The order of reading matters: blobs, then runs, then the ledger. A run publishes before it completes,
-so what is unpublished after its run was seen completed stays unpublished.
+publishes neither it nor the artefact that it is the thumbnail of, and has not within the grace period, and its run
+neither runs nor could be resumed. The order of reading matters: blobs, then runs, then the ledger. A run publishes
+before it completes, so what is unpublished after its run was seen completed stays unpublished.
 """
 
 import datetime as dt
@@ -13,8 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from geoetl.db.connections import database_errors
+from geoetl.models.refs import BlobRef
 from geoetl.publication.ledger import ConnectionFactory, read_sql
-from geoetl.storage.base import BlobProperties, BlobStore
+from geoetl.storage.base import BlobStore
+from geoetl.storage.paths import thumbnail_ref
 
 #: Readers may hold a product's address for so long after it was replaced; and no attempt runs for longer.
 GRACE = dt.timedelta(days=7)
@@ -67,11 +69,11 @@ def sweep(
         if blob.last_modified < oldest_kept and (found := _OF_A_RUN.match(blob.ref.path))
     ]
     unfinished = set(unfinished_runs(sorted({run for _, run in candidates})))
-    kept = _folders_in_use(connections, since=oldest_kept)
+    kept = _in_use(connections, since=oldest_kept)
     swept = [
         SweptBlob(str(blob.ref), blob.size_bytes, run, blob.last_modified)
         for blob, run in candidates
-        if run not in unfinished and _folder(blob) not in kept
+        if run not in unfinished and str(blob.ref) not in kept
     ]
     if not dry_run:
         by_uri = {str(blob.ref): blob for blob, _ in candidates}
@@ -80,12 +82,9 @@ def sweep(
     return swept
 
 
-def _folders_in_use(connections: ConnectionFactory, *, since: dt.datetime) -> set[str]:
-    """Folders of published artefacts, and of those replaced lately; a thumbnail lies beside its artefact."""
+def _in_use(connections: ConnectionFactory, *, since: dt.datetime) -> set[str]:
+    """Published artefacts, and those replaced lately, with their thumbnails; an attempt that lost lies beside them."""
     with database_errors("read what the ledger refers to"):
-        rows = connections().execute(read_sql("folders_in_use"), {"since": since}).fetchall()
-    return {row[0] for row in rows}
-
-
-def _folder(blob: BlobProperties) -> str:
-    return str(blob.ref).rpartition("/")[0]
+        rows = connections().execute(read_sql("artefacts_in_use"), {"since": since}).fetchall()
+    artefacts = [BlobRef(row[0]) for row in rows]
+    return {str(ref) for artefact in artefacts for ref in (artefact, thumbnail_ref(artefact))}

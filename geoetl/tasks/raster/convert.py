@@ -17,6 +17,7 @@ from geoetl.models.raster import BlobFacts, CogProduct, ConvertInput, RasterFact
 from geoetl.models.refs import BlobRef
 from geoetl.resources.process_memory import peak_rss_bytes
 from geoetl.storage.base import BlobExists, BlobProperties, GdalAccess
+from geoetl.storage.paths import attempt_ref, thumbnail_ref
 from geoetl.tasks.context import TaskContext
 from geoetl.tasks.raster.cog.whole import WHOLE_BAND_ROWS, WrittenCog, encode_cog
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
@@ -148,14 +149,14 @@ def upload_cog(
     task: ConvertInput, cog: Path, profile: CogProfile, checks: dict[str, bool], ctx: TaskContext
 ) -> CogProduct:
     """Upload a COG that was checked, and its thumbnail; the file is removed."""
-    target = attempt_path(task.target, ctx.token.attempt)
+    target = attempt_ref(task.target, ctx.token.attempt)
     size_bytes, digest = cog.stat().st_size, sha256_of(cog)
     facts = read_facts(GdalAccess(str(cog), {}), BlobFacts(size_bytes=size_bytes, etag=""), target)
     outline = footprint(facts, task.source)
     thumbnail = thumbnail_png(GdalAccess(str(cog), {}), target)
     ctx.checkpoint()
-    thumbnail_ref = BlobRef(f"{target.removesuffix('.tif')}.thumbnail.png")
-    put_once(ctx, thumbnail_ref, thumbnail, "image/png", {})
+    beside = thumbnail_ref(target)
+    put_once(ctx, beside, thumbnail, "image/png", {})
     provenance = {"sha256": digest, "run": ctx.run_id, "source_etag": task.etag}
     stored = put_once(ctx, target, cog, COG_CONTENT_TYPE, provenance)
     ctx.log.info("cog uploaded", source=task.source, cog=target, size_bytes=size_bytes, profile=profile.name)
@@ -163,7 +164,7 @@ def upload_cog(
     return CogProduct(
         source=task.source,
         cog=target,
-        thumbnail=thumbnail_ref,
+        thumbnail=beside,
         etag=stored.etag,
         size_bytes=size_bytes,
         sha256=digest,
@@ -177,18 +178,6 @@ def upload_cog(
         checks=checks,
         peak_rss_bytes=peak_rss_bytes(),
     )
-
-
-def attempt_path(target: BlobRef, attempt: int) -> BlobRef:
-    """Where this attempt writes: every attempt of a run has a path of its own, the first the plain one.
-
-    Attempts only grow, so what lies under a path was written by this attempt or not at all: the late upload of a zombie
-    cannot become, or be taken for, the product of its successor. What lost is removed by the sweeper.
-    """
-    if attempt <= 1:
-        return target
-    stem, dot, suffix = target.rpartition(".")
-    return BlobRef(f"{stem}.attempt{attempt}{dot}{suffix}")
 
 
 def put_once(

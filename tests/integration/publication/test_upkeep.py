@@ -22,7 +22,7 @@ from geoetl.publication.rebuild import rebuild
 from geoetl.publication.sweeper import SweptBlob, sweep
 from geoetl.storage.azure import AzureBlobStore
 from geoetl.storage.azure_account import TierAccess
-from geoetl.storage.paths import cog_ref, thumbnail_ref
+from geoetl.storage.paths import attempt_ref, cog_ref, thumbnail_ref
 
 LATER = dt.timedelta(days=30)
 
@@ -41,7 +41,7 @@ class Products:
         return Catalogue(self.connections)
 
     def write(self, item_id: str, run: str, *, attempt: int = 1) -> BlobRef:
-        ref = cog_ref("silver", self.collection, item_id, RunId(run), attempt=attempt)
+        ref = attempt_ref(cog_ref("silver", self.collection, item_id, RunId(run)), attempt)
         self.store.upload(ref, b"a COG", content_type="image/tiff")
         self.store.upload(thumbnail_ref(ref), b"a PNG", content_type="image/png")
         return ref
@@ -110,7 +110,7 @@ def test_what_was_published_fits_together(products: Products):
 def test_everything_that_does_not_fit_is_named(products: Products, connections: ConnectionSource):
     run = products.publish("lost-item", "lost-blob", "changed", "lost-thumbnail", "stranger")
     refs = {
-        item: cog_ref("silver", products.collection, item, RunId(run), attempt=1)
+        item: cog_ref("silver", products.collection, item, RunId(run))
         for item in ("lost-blob", "changed", "lost-thumbnail")
     }
     with connections().transaction():

@@ -11,9 +11,7 @@ from geoetl.gdal.compression import profile_problem
 from geoetl.gdal.formats import sniff
 from geoetl.gdal.header import band_holds, nodata_value, nodata_word
 from geoetl.models.raster import BandFacts
-from geoetl.models.refs import BlobRef
 from geoetl.preflight.raster_rules import RasterOptions, check_facts
-from geoetl.tasks.raster.convert import attempt_path
 from geoetl.tasks.raster.profiles import choose_profile
 
 NOON = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
@@ -202,12 +200,6 @@ def test_warnings_are_not_errors(facts_of):
     assert [(f.code, f.severity) for f in findings] == [
         ("gcps-only", "warning"), ("metadata-not-kept", "warning"), ("int64-rounded", "warning"),
     ]  # fmt: skip
-
-
-def test_attempts_have_paths_of_their_own():
-    target = BlobRef("silver://cogs/demo/run/a.b.tif")
-    assert attempt_path(target, 1) == target
-    assert attempt_path(target, 12) == "silver://cogs/demo/run/a.b.attempt12.tif"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from geoetl.models.refs import BlobRef, RunId
-from geoetl.storage.paths import attempt_ref, cog_ref, run_prefix, thumbnail_ref
+from geoetl.storage.paths import attempt_ref, cog_ref, thumbnail_ref
 
 RUN = RunId("0198c5d2a1")
 
@@ -15,21 +15,15 @@ def test_two_runs_never_share_a_path():
 
 
 def test_attempts_of_one_task_never_share_a_path():
-    first, second = (cog_ref("products", "scenes", "a", RUN, attempt=attempt) for attempt in (1, 2))
-    assert first == "silver://products/scenes/a/0198c5d2a1/1/a.tif"
-    assert second == attempt_ref(cog_ref("products", "scenes", "a", RUN), 2)
+    target = BlobRef("silver://products/scenes/a.b/0198c5d2a1/a.b.tif")
+    assert attempt_ref(target, 1) == target
+    assert attempt_ref(target, 12) == "silver://products/scenes/a.b/0198c5d2a1/a.b.attempt12.tif"
 
 
 def test_thumbnail_lies_beside_its_cog():
     assert thumbnail_ref(BlobRef("silver://products/x/a.b.tif")) == "silver://products/x/a.b.thumbnail.png"
+    assert thumbnail_ref(BlobRef("silver://products/a.attempt2.tif")) == "silver://products/a.attempt2.thumbnail.png"
     assert thumbnail_ref(BlobRef("silver://products/a.tif")) == "silver://products/a.thumbnail.png"
-
-
-def test_everything_of_a_run_is_under_its_prefix():
-    prefix = run_prefix("scenes", "a", RUN)
-    cog = cog_ref("products", "scenes", "a", RUN, attempt=3)
-    assert cog.path.startswith(prefix)
-    assert thumbnail_ref(cog).path.startswith(prefix)
 
 
 @pytest.mark.parametrize("collection", ["", "../other", "a/../b"])
