@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from geoetl.errors import BadData
+from geoetl.errors import BadData, SystemFault
 from geoetl.gdal.bands import bands_problem
 from geoetl.gdal.env import gdal_env
 from geoetl.models.bigcog import AssembleInput, BandInput, SharedCog
@@ -18,6 +19,7 @@ from geoetl.models.raster import InspectInput
 from geoetl.models.refs import BlobRef
 from geoetl.tasks.raster.cog.assemble import assemble_cog
 from geoetl.tasks.raster.cog.bands import encode_band
+from geoetl.tasks.raster.cog.recipe import make_recipe
 from geoetl.tasks.raster.inspect import inspect_raster
 from geoetl.tasks.raster.profiles import choose_profile
 from tests.integration.raster.conftest import PlainContext
@@ -164,6 +166,28 @@ def test_lerc_keeps_a_fourth_band_that_is_no_alpha(collar, tmp_path, ctx):
 
     with rasterio.open(ctx.store.path(TARGET)) as dst:
         np.testing.assert_array_equal(dst.read(), fill, strict=True)
+
+
+@pytest.mark.parametrize("tag", [258, 317, 338])
+def test_tiles_are_read_back_under_the_tags_of_the_cog(tag, tmp_path, ctx):
+    original = tmp_path / "original.tif"
+    write(original, "uint16", count=2)
+    cog = put(ctx, original)
+    with rasterio.open(original) as src:
+        recipe = make_recipe(src, cog, scratch=tmp_path, threads=1)
+        pixels = recipe.read(src, Window(0, 0, 601, BLOCKSIZE))
+    assert len(recipe.encoder.encode(pixels)) == 5
+
+    # Bits of a value, predictor, and that a second band is there.
+    tags = {each: field for each, field in recipe.template.image.items() if each != tag}
+    if tag == 258:
+        tags[tag] = dataclasses.replace(recipe.template.image[tag], raw=b"\x0c\0\x0c\0")
+    if tag == 338:
+        tags[277] = dataclasses.replace(tags[277], raw=b"\1\0")
+    template = dataclasses.replace(recipe.template, image=tags)
+    with pytest.raises(SystemFault, match="tiles that") as caught:
+        dataclasses.replace(recipe.encoder, template=template).encode(pixels)
+    assert caught.value.code == "cog-differs"
 
 
 @pytest.mark.parametrize("name", ["rgba", "grey and alpha", "internal mask", "NaN nodata", "all metadata", "palette"])

@@ -23,7 +23,6 @@ from geoetl.tasks.raster.cog.product import describe_product
 from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import Recipe, make_recipe
 from geoetl.tasks.raster.cog.source import open_shared
-from geoetl.tasks.raster.cog.template import make_template
 from geoetl.tasks.raster.cog.top import TopLevels
 from geoetl.tasks.raster.convert import COG_CONTENT_TYPE
 from geoetl.tasks.raster.inspect import require_data
@@ -46,7 +45,7 @@ def assemble_cog(task: AssembleInput, ctx: TaskContext) -> AssembledCog:
     statistics = _statistics(task.receipts)
     with open_shared(cog, ctx) as src:
         require_data(src, statistics, cog.source)
-        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
+        recipe = make_recipe(src, cog, scratch=ctx.scratch, threads=ctx.threads, shrink=ctx.shrink)
         assembly = _Assembly(task, src, recipe, ctx)
         stored = _earlier_commit(cog.target, ctx) or assembly.commit()
         product = describe_product(cog, src, recipe.profile, stored, ctx)
@@ -113,7 +112,7 @@ class _Assembly:
                     top.push(part.strip)
                 steps.step()
         contents.add(stager.runs, stager.blocks)
-        header = contents.header(make_template(self.src, layout, self.recipe.profile, cog.source, ctx.scratch))
+        header = contents.header(self.recipe.template)
         self.moved_bytes += len(header) + sum(block.size_bytes for block in stager.blocks)
         block_ids = contents.block_ids(header)
         ctx.store.stage_block(cog.target, block_ids[0], header)

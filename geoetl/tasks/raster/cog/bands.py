@@ -39,7 +39,7 @@ def encode_band(task: BandInput, ctx: TaskContext) -> BandReceipt:
     """
     cog = task.cog
     with open_shared(cog, ctx) as src:
-        recipe = make_recipe(src, cog, threads=ctx.threads, shrink=ctx.shrink)
+        recipe = make_recipe(src, cog, scratch=ctx.scratch, threads=ctx.threads, shrink=ctx.shrink)
         statistics = [RunningStatistics() for _ in src.indexes]
         steps = StepCounter(ctx, recipe.layout.steps(task.band))
         part = make_band(

@@ -1,6 +1,7 @@
 """How a source is to be encoded: equal in every task of one COG, because it depends on the source and the job alone."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader
@@ -13,6 +14,7 @@ from geoetl.models.raster import BlobFacts
 from geoetl.tasks.raster.cog.layout import CogLayout
 from geoetl.tasks.raster.cog.overviews import OverviewRule
 from geoetl.tasks.raster.cog.pixels import Pixels
+from geoetl.tasks.raster.cog.template import CogTemplate, make_template
 from geoetl.tasks.raster.cog.tiles import TileEncoder, tile_encoder
 from geoetl.tasks.raster.profiles import CogProfile, choose_profile
 
@@ -25,6 +27,7 @@ class Recipe:
     profile: CogProfile
     rule: OverviewRule
     encoder: TileEncoder
+    template: CogTemplate
     has_mask: bool
     """Whether there is an internal mask."""
 
@@ -33,18 +36,22 @@ class Recipe:
         return Pixels(src.read(window=window), src.read_masks(1, window=window) if self.has_mask else None)
 
 
-def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: bool = True, shrink: int = 0) -> Recipe:
+def make_recipe(
+    src: DatasetReader, cog: SharedCog, *, scratch: Path, threads: int, verifies: bool = True, shrink: int = 0
+) -> Recipe:
     """The recipe of a source that is open, with the job's CRS and nodata.
 
     Args:
         src: The source.
         cog: What every task of the COG knows.
+        scratch: For a file that describes the source, for a moment.
         threads: For encoding.
         verifies: Whether tiles are read back as soon as they are encoded.
         shrink: Hold ``2**shrink`` times less at once; panels do not show in the file.
 
     Raises:
         BadData: ``profile-unsuitable`` or ``resampling-unsuitable``.
+        SystemFault: ``unwritable``: GDAL cannot describe the COG.
     """
     facts = facts_of(src, BlobFacts(size_bytes=0, etag=cog.etag))
     profile = choose_profile(
@@ -66,8 +73,9 @@ def make_recipe(src: DatasetReader, cog: SharedCog, *, threads: int, verifies: b
     )
     rule = _rule(src, profile)
     has_mask = rule.mask_kind == "internal"
-    encoder = tile_encoder(profile, src.dtypes[0], blocksize=cog.blocksize, verifies=verifies)
-    return Recipe(layout, profile, rule, encoder, has_mask)
+    template = make_template(src, layout, profile, cog.source, scratch)
+    encoder = tile_encoder(profile, src.dtypes[0], blocksize=cog.blocksize, template=template if verifies else None)
+    return Recipe(layout, profile, rule, encoder, template, has_mask)
 
 
 def _rule(src: DatasetReader, profile: CogProfile) -> OverviewRule:

@@ -1,15 +1,19 @@
 """Encoding rows of tiles: by GDAL itself, in memory, so that every codec, predictor and bit depth is its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import rasterio
+from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from geoetl.errors import SystemFault
+from geoetl.gdal.open import gdal_words
 from geoetl.tasks.raster.cog.pixels import Pixels
-from geoetl.tasks.raster.cog.tiff import read_directories, tile_ranges
+from geoetl.tasks.raster.cog.template import CogTemplate
+from geoetl.tasks.raster.cog.tiff import Directory, Image, read_directories, tile_ranges, write_header
 from geoetl.tasks.raster.profiles import CogProfile
 
 #: What the COG driver calls LEVEL, in the words of the GTiff driver.
@@ -33,22 +37,25 @@ class TileEncoder:
     options: dict[str, Any]
     """Of GDAL's GTiff driver."""
     blocksize: int
-    verifies: bool
+    template: CogTemplate | None = None
+    """The COG's tags, under which tiles are read back; None where whoever checks the whole file does that."""
 
     def encode(self, pixels: Pixels) -> list[Tile]:
         """The tiles of up to ``blocksize`` rows, from left to right.
 
-        Where this ``verifies``, they are decoded again and compared: of a COG by many tasks, nobody looks at all tiles
-        again before it is published. Called by several threads at once.
+        Where this has a template, they are decoded again as a reader of the COG will, and compared: of a COG by many
+        tasks, nobody looks at all tiles again before it is published. Called by several threads at once.
 
         Raises:
             SystemFault: ``cog-differs``: what was written does not read back.
         """
         with MemoryFile() as memory:
             self._write(memory, pixels)
-            if self.verifies:
-                _verify(memory, pixels)
-            return _tiles_of(bytes(memory.getbuffer()), has_mask=pixels.mask is not None)
+            data = bytes(memory.getbuffer())
+        directories = read_directories(data)
+        if self.template is not None:
+            _verify(_with_tags(self.template, data, directories, pixels), pixels)
+        return _tiles_of(data, directories, has_mask=pixels.mask is not None)
 
     def _write(self, memory: MemoryFile, pixels: Pixels) -> None:
         # Settings of GDAL belong to a thread, and this may be another than the one that opened the source.
@@ -66,7 +73,7 @@ class TileEncoder:
                 dst.write_mask(pixels.mask)
 
 
-def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int, verifies: bool) -> TileEncoder:
+def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int, template: CogTemplate | None) -> TileEncoder:
     """The encoder that writes what the COG driver would with this profile."""
     options: dict[str, Any] = {"compress": profile.options["COMPRESS"]}
     if level := profile.options.get("LEVEL"):
@@ -76,11 +83,10 @@ def tile_encoder(profile: CogProfile, dtype: str, *, blocksize: int, verifies: b
     for name in ("NBITS", "MAX_Z_ERROR"):
         if value := profile.options.get(name):
             options[name.lower()] = value
-    return TileEncoder(dtype, options, blocksize, verifies)
+    return TileEncoder(dtype, options, blocksize, template)
 
 
-def _tiles_of(data: bytes, *, has_mask: bool) -> list[Tile]:
-    directories = read_directories(data)
+def _tiles_of(data: bytes, directories: Sequence[Directory], *, has_mask: bool) -> list[Tile]:
     images = [data[at : at + size] for at, size in tile_ranges(directories[0])]
     if not has_mask:
         return [Tile(image, None) for image in images]
@@ -88,18 +94,38 @@ def _tiles_of(data: bytes, *, has_mask: bool) -> list[Tile]:
     return [Tile(image, mask) for image, mask in zip(images, masks, strict=True)]
 
 
-def _verify(memory: MemoryFile, pixels: Pixels) -> None:
-    with memory.open() as written:
+def _with_tags(template: CogTemplate, data: bytes, directories: Sequence[Directory], pixels: Pixels) -> bytes:
+    """The tiles in ``data`` as a file with the COG's tags."""
+    images: list[Image] = []
+    for tags, directory in zip((template.image, template.mask), directories, strict=False):
+        if tags is not None:
+            offsets, sizes = np.array(tile_ranges(directory), dtype=np.uint64).T
+            images.append(Image(tags, pixels.width, pixels.height, offsets, sizes))
+    return write_header(b"", images, range(len(images)), data_bytes=len(data)) + data
+
+
+def _verify(file: bytes, pixels: Pixels) -> None:
+    try:
+        is_same = _reads_back(file, pixels)
+    except RasterioError as exc:
+        raise _differs(pixels, f"do not decode ({gdal_words(exc, 'tiles')})") from exc
+    if not is_same:
+        raise _differs(pixels, "decode to others")
+
+
+def _reads_back(file: bytes, pixels: Pixels) -> bool:
+    with MemoryFile(file) as memory, memory.open(driver="GTiff") as written:
         values = written.read()
         is_same = np.array_equal(pixels.values, values)
         if not is_same and pixels.values.dtype.kind in "fc":
             # Slower, and only needed where there is a NaN, which is not equal to itself.
             is_same = np.array_equal(pixels.values, values, equal_nan=True)
-        if pixels.mask is not None:
-            is_same = is_same and np.array_equal(pixels.mask, written.read_masks(1))
-    if not is_same:
-        raise SystemFault(
-            f"Encoding {pixels.width} x {pixels.height} pixels wrote tiles that decode to others.",
-            code="cog-differs",
-            hint="Nothing was published. Report this with the source file.",
-        )
+        return is_same and (pixels.mask is None or np.array_equal(pixels.mask, written.read_masks(1)))
+
+
+def _differs(pixels: Pixels, how: str) -> SystemFault:
+    return SystemFault(
+        f"Encoding {pixels.width} x {pixels.height} pixels wrote tiles that {how}.",
+        code="cog-differs",
+        hint="Nothing was published. Report this with the source file.",
+    )

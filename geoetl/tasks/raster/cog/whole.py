@@ -20,7 +20,6 @@ from geoetl.tasks.raster.cog.contents import Contents
 from geoetl.tasks.raster.cog.fingerprints import Fingerprint, FingerprintList
 from geoetl.tasks.raster.cog.queue import TileQueue
 from geoetl.tasks.raster.cog.recipe import make_recipe
-from geoetl.tasks.raster.cog.template import make_template
 from geoetl.tasks.raster.cog.top import TopLevels
 
 #: Rows of a band: as in tasks of their own, they bound the memory.
@@ -52,7 +51,7 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
         SystemFault: ``unwritable``: GDAL cannot describe the COG.
     """
     # Whoever reads the file back whole needs no tile read back before.
-    recipe = make_recipe(src, cog, threads=ctx.threads, verifies=False, shrink=ctx.shrink)
+    recipe = make_recipe(src, cog, scratch=ctx.scratch, threads=ctx.threads, verifies=False, shrink=ctx.shrink)
     layout = recipe.layout
     contents = Contents(layout, has_mask=recipe.has_mask)
     prints = FingerprintList()
@@ -72,7 +71,7 @@ def encode_cog(src: DatasetReader, cog: SharedCog, path: Path, ctx: TaskContext)
             if part.strip is not None:
                 top.push(part.strip)
     contents.add(stager.runs, stager.blocks)
-    header = contents.header(make_template(src, layout, recipe.profile, cog.source, ctx.scratch))
+    header = contents.header(recipe.template)
     # The first id is the header's.
     tiles.write_to(path, header, contents.block_ids(header)[1:], ctx)
     tiles.remove()
