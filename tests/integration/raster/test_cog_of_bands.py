@@ -2,77 +2,31 @@
 
 import dataclasses
 import hashlib
-import random
 
 import numpy as np
 import pytest
 import rasterio
-import rasterio.shutil
-from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from geoetl.errors import BadData, SystemFault
-from geoetl.gdal.bands import bands_problem
-from geoetl.gdal.env import gdal_env
-from geoetl.models.bigcog import AssembleInput, BandInput, SharedCog
+from geoetl.errors import BadData
+from geoetl.models.bigcog import AssembleInput, BandInput
 from geoetl.models.raster import InspectInput
-from geoetl.models.refs import BlobRef
 from geoetl.tasks.raster.cog.assemble import assemble_cog
 from geoetl.tasks.raster.cog.bands import encode_band
-from geoetl.tasks.raster.cog.recipe import make_recipe
 from geoetl.tasks.raster.inspect import inspect_raster
-from geoetl.tasks.raster.profiles import choose_profile
+from tests.integration.raster.bands import (
+    NARROW,
+    SOURCE,
+    TARGET,
+    by_driver,
+    encode_all,
+    make,
+    problem_of,
+    put,
+    written,
+)
 from tests.integration.raster.conftest import PlainContext
-from tests.integration.raster.rasters import CASES, facts_at, values, write
-
-SOURCE = BlobRef("bronze://raw/original.tif")
-TARGET = BlobRef("silver://cogs/demo/5f0c3d9e/original.tif")
-#: Small tiles, so that small rasters have many and several overviews.
-BLOCKSIZE = 128
-#: Makes panels of the least width: as many columns as a band has rows.
-NARROW = 1
-
-
-def put(ctx, path, **options) -> SharedCog:
-    etag = ctx.store.upload(SOURCE, path, content_type="image/tiff", overwrite=True).etag
-    wanted = {"band_rows": 256, "blocksize": BLOCKSIZE, "is_striped": False, **options}
-    return SharedCog(source=SOURCE, etag=etag, target=TARGET, **wanted)
-
-
-def encode_all(ctx, cog, height, *, seed=3):
-    """Every band, in random order."""
-    order = list(range(-(-height // cog.band_rows)))
-    random.Random(seed).shuffle(order)
-    receipts = {band: encode_band(BandInput(cog=cog, band=band), ctx) for band in order}
-    return tuple(receipts[band] for band in sorted(receipts))
-
-
-def make(ctx, path, **options):
-    cog = put(ctx, path, **options)
-    facts = facts_at(path)
-    receipts = encode_all(ctx, cog, facts.height)
-    return assemble_cog(AssembleInput(cog=cog, facts=facts, receipts=receipts), ctx)
-
-
-def written(ctx) -> bytes:
-    return ctx.store.path(TARGET).read_bytes()
-
-
-def by_driver(path, folder, *, profile="auto", resampling=None) -> bytes:
-    facts = facts_at(path)
-    chosen = choose_profile(
-        profile, facts, "x", threads=1, resampling=resampling, has_nodata=facts.mask_kind == "nodata"
-    )
-    with gdal_env(), rasterio.open(path) as src:
-        options = {**chosen.options, "BLOCKSIZE": str(BLOCKSIZE)}
-        rasterio.shutil.copy(src, str(folder / "driver.tif"), driver="COG", **options)
-    return (folder / "driver.tif").read_bytes()
-
-
-def problem_of(path, *, profile="auto", resampling=None):
-    facts = facts_at(path)
-    return bands_problem(facts, profile=profile, resampling=resampling, target_crs=None, nodata=None)
-
+from tests.integration.raster.rasters import CASES, facts_at, write
 
 #: Left to the driver, and why.
 WHOLE = {
@@ -124,70 +78,6 @@ def test_a_band_reports_every_step_and_ends_with_the_last(chunk_bytes, tmp_path,
     total = ctx.reports[-1][1]
     assert total >= 2
     assert ctx.reports == [(done, total) for done in range(1, total + 1)]
-
-
-@pytest.mark.parametrize("profile", ["zstd", "deflate", "lzw", "raw"])
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_every_lossless_codec_is_the_drivers(profile, dtype, tmp_path, ctx):
-    original = tmp_path / "original.tif"
-    write(original, dtype, height=1023, width=1101, nodata=5)
-
-    make(ctx, original, profile=profile, chunk_bytes=NARROW)
-
-    assert written(ctx) == by_driver(original, tmp_path, profile=profile)
-
-
-def test_lerc_has_the_drivers_pixels(tmp_path, ctx):
-    original = tmp_path / "original.tif"
-    write(original, "uint8", height=1023, width=1101)
-    make(ctx, original, profile="lerc")
-    # GDAL's LERC encoder writes other bytes each time: unused bits are whatever was in memory.
-    by_driver(original, tmp_path, profile="lerc")
-
-    for level in range(-1, 3):
-        options = {} if level < 0 else {"OVERVIEW_LEVEL": level}
-        with (
-            rasterio.open(ctx.store.path(TARGET), **options) as one,
-            rasterio.open(tmp_path / "driver.tif", **options) as other,
-        ):
-            np.testing.assert_array_equal(one.read(), other.read(), strict=True)
-
-
-@pytest.mark.parametrize("collar", [0, 255])
-def test_lerc_keeps_a_fourth_band_that_is_no_alpha(collar, tmp_path, ctx):
-    original = tmp_path / "original.tif"
-    fill = values("uint8", (4, 530, 601))
-    # What looks like transparency where GDAL takes the fourth band for it.
-    fill[3, :BLOCKSIZE, :BLOCKSIZE] = collar
-    write(original, "uint8", count=4, fill=fill, photometric="RGB", alpha="NO")
-    assert problem_of(original, profile="lerc") is None
-
-    make(ctx, original, profile="lerc")
-
-    with rasterio.open(ctx.store.path(TARGET)) as dst:
-        np.testing.assert_array_equal(dst.read(), fill, strict=True)
-
-
-@pytest.mark.parametrize("tag", [258, 317, 338])
-def test_tiles_are_read_back_under_the_tags_of_the_cog(tag, tmp_path, ctx):
-    original = tmp_path / "original.tif"
-    write(original, "uint16", count=2)
-    cog = put(ctx, original)
-    with rasterio.open(original) as src:
-        recipe = make_recipe(src, cog, scratch=tmp_path, threads=1)
-        pixels = recipe.read(src, Window(0, 0, 601, BLOCKSIZE))
-    assert len(recipe.encoder.encode(pixels)) == 5
-
-    # Bits of a value, predictor, and that a second band is there.
-    tags = {each: field for each, field in recipe.template.image.items() if each != tag}
-    if tag == 258:
-        tags[tag] = dataclasses.replace(recipe.template.image[tag], raw=b"\x0c\0\x0c\0")
-    if tag == 338:
-        tags[277] = dataclasses.replace(tags[277], raw=b"\1\0")
-    template = dataclasses.replace(recipe.template, image=tags)
-    with pytest.raises(SystemFault, match="tiles that") as caught:
-        dataclasses.replace(recipe.encoder, template=template).encode(pixels)
-    assert caught.value.code == "cog-differs"
 
 
 @pytest.mark.parametrize("name", ["rgba", "grey and alpha", "internal mask", "NaN nodata", "all metadata", "palette"])
