@@ -165,10 +165,10 @@ def _continuous(longitudes: list[float]) -> list[float] | None:
     """Longitudes without jumps at 180 degrees; None where the outline goes around a pole, or touches it."""
     line = longitudes[:1]
     for longitude in longitudes[1:]:
-        step = (longitude - line[-1] + 180) % 360 - 180
-        if abs(step) > 180 - _LEAST_DEGREES:
+        # By whole turns: a sum of steps would end beside where it began, and the outline would cross itself.
+        line.append(longitude + 360 * round((line[-1] - longitude) / 360))
+        if abs(line[-1] - line[-2]) > 180 - _LEAST_DEGREES:
             return None
-        line.append(line[-1] + step)
     return line if abs(line[-1] - line[0]) < 180 else None
 
 

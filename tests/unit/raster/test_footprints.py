@@ -1,6 +1,7 @@
 """Footprints and boxes in WGS84, for the places where they are hard."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -204,3 +205,24 @@ def test_corners_beyond_the_edge_of_the_map_have_no_place(facts_of, name):
     with pytest.raises(BadData, match="edge") as caught:
         placed(facts_of, crs, transform, width=width)
     assert caught.value.code == "no-footprint"
+
+
+#: Where rasters lie in some CRSs: resolution, then the least and largest x, and y, of their corner.
+ORDINARY = {
+    "EPSG:4326": (0.123456789, (-180, 100), (-10, 88)),
+    "EPSG:32633": (30, (2e5, 7e5), (1e5, 9e6)),
+    "EPSG:3857": (10, (-2e7, 1.9e7), (-1.9e7, 1.9e7)),
+    "EPSG:3413": (500, (0, 1e6), (-1e6, 0)),
+    "EPSG:3035": (100, (2.6e6, 6e6), (2e6, 5e6)),
+}
+
+
+@pytest.mark.parametrize("crs", ORDINARY)
+def test_wherever_a_raster_lies_its_outline_is_valid(facts_of, crs):
+    """Places on the globe are rounded numbers; an outline must not cross itself for that."""
+    pixel, xs, ys = ORDINARY[crs]
+    chance = random.Random(3)
+    for _ in range(80):
+        x, y, width, height = chance.uniform(*xs), chance.uniform(*ys), chance.randint(1, 500), chance.randint(1, 500)
+        found = placed(facts_of, crs, (pixel, 0, x, 0, -pixel, y), width, height)
+        assert shapely.geometry.shape(found.geometry).is_valid
