@@ -43,6 +43,8 @@ class PrefetchingCredential:
         self._lock = threading.Lock()
         #: By scopes: a token and when it was fetched.
         self._tokens: dict[tuple[str, ...], tuple[AccessToken, float]] = {}
+        #: The scopes whose last prefetch failed.
+        self._failing: set[tuple[str, ...]] = set()
 
     def get_token(self, *scopes: str, **kwargs: Any) -> AccessToken:
         """A token with some life left; from memory whenever there is one."""
@@ -52,7 +54,7 @@ class PrefetchingCredential:
         return self._fetch(scopes, **kwargs)
 
     def prefetch(self) -> None:
-        """Replace the tokens that will soon be asked for again. Blocks; never fails, but tells."""
+        """Replace the tokens that will soon be asked for again. Blocks; never fails, but tells when it begins to."""
         now = self._clock()
         for scopes, (token, fetched_at) in list(self._tokens.items()):
             if token.expires_on - now > (token.expires_on - fetched_at) * REFRESH_AT_PART_LEFT:
@@ -60,13 +62,18 @@ class PrefetchingCredential:
             try:
                 self._fetch(scopes)
             except AzureError as error:
-                logger.warning("no new token yet, the present one ends in %.0f s: %s", token.expires_on - now, error)
+                if scopes not in self._failing:
+                    self._failing.add(scopes)
+                    logger.warning("no new token, the present one ends in %.0f s: %s", token.expires_on - now, error)
 
     def _fetch(self, scopes: tuple[str, ...], **kwargs: Any) -> AccessToken:
         with self._lock:  # one request for all links that find the token gone at the same time
             token = self._source.get_token(*scopes, **kwargs)
             held = self._tokens.get(scopes)
             # A source with a cache may return the same token again; it is still as old as it was.
-            if held is None or held[0].expires_on != token.expires_on:
+            if held is None or held[0].token != token.token:
                 self._tokens[scopes] = token, self._clock()
+                if scopes in self._failing:
+                    self._failing.discard(scopes)
+                    logger.info("new tokens again")
             return token

@@ -74,9 +74,25 @@ def test_old_token_serves_on_while_there_is_no_new_one(credential, source, clock
     credential.get_token("a")
     clock.now += LIFE_S * 0.9
     source.is_broken = True
-    credential.prefetch()
+    for _ in range(3):
+        credential.prefetch()
     assert credential.get_token("a").token == "token-1"
-    assert "ends in 360 s" in caplog.text
+    source.is_broken = False
+    with caplog.at_level("INFO"):
+        credential.prefetch()
+    assert credential.get_token("a").token == "token-2"
+    assert [record.getMessage() for record in caplog.records] == [
+        "no new token, the present one ends in 360 s: down",
+        "new tokens again",
+    ]
+
+
+def test_newer_of_two_tokens_that_end_at_once_is_kept(credential, source, clock, monkeypatch):
+    credential.get_token("a")
+    clock.now += LIFE_S * 0.9
+    monkeypatch.setattr(source, "get_token", lambda *_, **__: AccessToken("newer", int(clock.now + LIFE_S * 0.1)))
+    credential.prefetch()
+    assert credential.get_token("a").token == "newer"
 
 
 def test_ended_token_is_not_handed_out(credential, clock):
