@@ -30,7 +30,7 @@ def _run() -> None:
     try:
         app()
     except Exception as error:
-        # Who has not loaded it has no error of it.
+        # The driver's own class would have to load it, for every help text. What is no error of it goes on as it is.
         if "psycopg" not in sys.modules:
             raise
         from geoetl.db.connections import explain  # noqa: PLC0415 - most commands' help needs no database

@@ -109,7 +109,7 @@ class StageLedger:
             task_id,
             error,
         )
-        time.sleep(BROKEN_FOLDER_S)
+        time.sleep(BROKEN_FOLDER_S)  # in a child that can do nothing else with it
         why = {"folder": str(folder), "error": str(error)}
         self._postpone(task_id, owner, "task waits for a scratch folder", why)
 
